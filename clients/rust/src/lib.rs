@@ -1,0 +1,1 @@
+//! A WsCluster client: resumes, deduplicates and moves between gateways without a gap.

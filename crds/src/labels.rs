@@ -1,0 +1,43 @@
+//! Labels and annotations of everything that a cluster owns.
+
+use std::collections::BTreeMap;
+
+/// `app.kubernetes.io/name` of every object.
+pub const APP_NAME: &str = "wscluster";
+/// `app.kubernetes.io/managed-by` of every object.
+pub const MANAGED_BY: &str = "wscluster-operator";
+/// `app.kubernetes.io/component` of the gateways and what belongs to them.
+pub const COMPONENT_GATEWAY: &str = "gateway";
+
+/// Label key: name of the application.
+pub const NAME: &str = "app.kubernetes.io/name";
+/// Label key: name of the WsCluster.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Label key: part of the application.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Label key: who manages the object.
+pub const MANAGED_BY_KEY: &str = "app.kubernetes.io/managed-by";
+/// Label key: name of the WsCluster.
+pub const CLUSTER: &str = "wscluster.dev/cluster";
+/// Label key: revision of the pod template.
+pub const REVISION: &str = "wscluster.dev/revision";
+
+/// Labels that select every gateway pod of a cluster, whatever its revision. Never changes: a Deployment's selector is immutable.
+pub fn selector(cluster: &str) -> BTreeMap<String, String> {
+    pairs([(COMPONENT, COMPONENT_GATEWAY), (CLUSTER, cluster)])
+}
+
+/// Labels of every object that a cluster owns.
+pub fn common(cluster: &str) -> BTreeMap<String, String> {
+    pairs([
+        (NAME, APP_NAME),
+        (INSTANCE, cluster),
+        (COMPONENT, COMPONENT_GATEWAY),
+        (MANAGED_BY_KEY, MANAGED_BY),
+        (CLUSTER, cluster),
+    ])
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,145 @@
+//! The `spec` of a `WsCluster`: one type per concern, with the default and the rule of every field beside it.
+//!
+//! Rules that span fields are CEL in the schema, so that the API server refuses a bad manifest itself.
+
+// `KubeSchema` makes a private twin of each type, in which `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+mod auth;
+mod autoscaling;
+mod gateway;
+mod operations;
+mod redis;
+mod service;
+
+pub use auth::{Anonymous, Auth, Jwt, JwtAlgorithm};
+pub use autoscaling::{Autoscaling, MetricsSource};
+pub use gateway::{Gateway, PodTemplate};
+pub use operations::{
+    Auto, Backpressure, BackpressurePolicy, Disruption, Drain, Heartbeat, Limits, NetworkPolicySettings, Observability,
+    Presence, Rebalance, Rollout, RolloutStrategy,
+};
+pub use redis::{Redis, RedisTls, StreamOverride, Streams, Trim, TrimPolicy, TrimStrategy};
+pub use service::{
+    Cookie, GatewayApiRoute, IngressRoute, Route, SameSite, Scheme, Service, ServiceProvider, ServiceTls, ServiceType,
+    Stickiness, StickinessMode,
+};
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// Reference to one key of a Secret in the WsCluster's own namespace.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Reference to a whole Secret in the WsCluster's own namespace.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A fleet of WebSocket gateways joined by Redis Streams. `spec: {redis: {url: redis://redis:6379}}` is a complete cluster.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "wscluster.dev",
+    version = "v1alpha1",
+    kind = "WsCluster",
+    plural = "wsclusters",
+    shortname = "wsc",
+    category = "all",
+    namespaced,
+    status = "crate::WsClusterStatus",
+    derive = "PartialEq",
+    doc = "A fleet of WebSocket gateways joined by Redis Streams, that scales on connections and changes version without dropping a session.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
+    printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Redis", type_ = "string", json_path = ".status.conditions[?(@.type=='RedisReachable')].reason"),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be a DNS label that starts with a letter and has at most 40 characters: it becomes the name of a Service and a prefix of pod names"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.autoscaling) || self.autoscaling.minReplicas <= self.autoscaling.maxReplicas")
+        .message("spec.autoscaling.minReplicas must not be greater than spec.autoscaling.maxReplicas"),
+    validation = Rule::new("self.redis.streams.trim.strategy != 'MinId' || !has(self.redis.streams.trim.maxAgeSeconds) || self.redis.streams.trim.maxAgeSeconds >= self.drain.timeoutSeconds + self.drain.resumeWindowSeconds")
+        .message(Message::Expression("'spec.redis.streams.trim.maxAgeSeconds (' + string(self.redis.streams.trim.maxAgeSeconds) + ') must be at least spec.drain.timeoutSeconds + spec.drain.resumeWindowSeconds (' + string(self.drain.timeoutSeconds + self.drain.resumeWindowSeconds) + '): a session that moves in a drain could not be replayed what it missed'".into())),
+    validation = Rule::new("self.service.stickiness.mode != 'SourceIP' || !has(self.service.tls) || !has(self.service.tls.certificateArn)")
+        .message("spec.service.stickiness.mode SourceIP cannot be combined with spec.service.tls.certificateArn: a network load balancer has no source IP stickiness on a TLS listener; use Cookie, or terminate TLS in the gateway with spec.service.tls.secretName"),
+)]
+pub struct WsClusterSpec {
+    /// Number of gateway pods. Ignored while `autoscaling` is set. Written by the `scale` subresource (`kubectl scale`).
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// While true the operator changes nothing, but goes on reporting status.
+    #[serde(default)]
+    pub paused: bool,
+    /// The gateway pods: image, resources, capacity.
+    #[serde(default)]
+    pub gateway: Gateway,
+    /// The Redis that joins the gateways, and how room streams are kept.
+    pub redis: Redis,
+    /// The Service in front of the gateways.
+    #[serde(default)]
+    pub service: Service,
+    /// An extra way in, beside the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+    /// Who may connect, subscribe and publish.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Bounds on what one client may do. Hot-reloaded: changing them moves no session.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What happens to a client that reads more slowly than its rooms write. Hot-reloaded.
+    #[serde(default)]
+    pub backpressure: Backpressure,
+    /// WebSocket pings, sent below every load balancer's idle timeout.
+    #[serde(default)]
+    pub heartbeat: Heartbeat,
+    /// The one drain budget: grace period, deregistration delay, probes and disruption budget are derived from it.
+    #[serde(default)]
+    pub drain: Drain,
+    /// How a fleet changes to a new revision.
+    #[serde(default)]
+    pub rollout: Rollout,
+    /// Scaling on connections. Absent: `replicas` is a fixed number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Moving surplus sessions to new pods after a scale-out.
+    #[serde(default)]
+    pub rebalance: Rebalance,
+    /// The PodDisruptionBudget of the gateways.
+    #[serde(default)]
+    pub disruption: Disruption,
+    /// The NetworkPolicy of the gateways.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySettings,
+    /// Monitors, rules, dashboards and traces.
+    #[serde(default)]
+    pub observability: Observability,
+}
+
+fn default_replicas() -> i32 {
+    2
+}

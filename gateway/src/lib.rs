@@ -1,0 +1,1 @@
+//! The WebSocket gateway: rooms on Redis Streams, delivered to local sockets.

@@ -1,0 +1,1 @@
+//! Reconciles WsCluster resources into gateway fleets.

@@ -1,0 +1,3 @@
+//! Reconciles WsCluster resources into gateway fleets.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Holds real sessions through any change to a fleet and proves that nothing was lost.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The testbed, the harness and the end-to-end tests.

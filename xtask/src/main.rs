@@ -1,0 +1,3 @@
+//! The project's own commands: demo, test, cluster, image, codegen.
+
+fn main() {}
