@@ -50,6 +50,7 @@ pub struct WsClusterStatus {
     pub phase: Option<String>,
     /// The revisions that have pods, the active one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["hash"]))]
     pub revisions: Vec<RevisionStatus>,
     /// The rollout in progress, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,9 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SecretKeyRef;
+use super::{SecretKeyRef, rules};
 
-/// Who may connect, subscribe and publish. Hot-reloaded.
+/// Who may connect, subscribe and publish. Hot-reloaded: changing it moves no session.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Auth {
@@ -51,6 +51,7 @@ impl Auth {
 pub struct Jwt {
     /// Signature algorithms that are accepted.
     #[schemars(length(min = 1, max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub algorithms: Vec<JwtAlgorithm>,
     /// Shared secret, for HS256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,9 +66,11 @@ pub struct Jwt {
     pub jwks_url: Option<String>,
     /// Required `iss`. Absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub issuer: Option<String>,
     /// Required `aud`. Absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub audience: Option<String>,
     /// Seconds of clock difference tolerated for `exp` and `nbf`.
     #[serde(default = "default_leeway_seconds")]
@@ -92,13 +95,15 @@ pub enum JwtAlgorithm {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Anonymous {
-    /// Rooms that may be subscribed to.
+    /// Rooms that may be subscribed to, as globs (`*`, `?`, `[a-z]`).
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 200)))]
+    #[x_kube(validation = rules::globs("spec.auth.anonymous.subscribe"))]
     pub subscribe: Vec<String>,
-    /// Rooms that may be published to.
+    /// Rooms that may be published to, as globs.
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 200)))]
+    #[x_kube(validation = rules::globs("spec.auth.anonymous.publish"))]
     pub publish: Vec<String>,
 }
 

@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
+
 /// The gateway pods.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -30,6 +32,7 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(validation = Rule::new("self.all(e, !e.name.startsWith('WSCLUSTER_'))").message("gateway.env must not name variables that start with WSCLUSTER_: the operator sets those"))]
     #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
     /// Connections one pod accepts. Past it a handshake is answered `503` with `Retry-After`.
     #[serde(default = "default_max_connections")]
@@ -65,9 +68,11 @@ pub struct PodTemplate {
     pub labels: BTreeMap<String, String>,
     /// Extra pod annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 64))]
     pub annotations: BTreeMap<String, String>,
-    /// Node labels that a node must have.
+    /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 64))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints the pods tolerate, as in a Pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,12 +82,17 @@ pub struct PodTemplate {
     pub affinity: Option<Affinity>,
     /// How pods spread over zones and nodes, as in a Pod. Replaces the operator's own constraints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["topologyKey".into(), "whenUnsatisfiable".into()]))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Name of a PriorityClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub priority_class_name: Option<String>,
     /// Name of an existing ServiceAccount. Absent: the operator makes one without any permission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub service_account_name: Option<String>,
 }
 

@@ -10,6 +10,7 @@ mod autoscaling;
 mod gateway;
 mod operations;
 mod redis;
+pub mod rules;
 mod service;
 
 pub use auth::{Anonymous, Auth, Jwt, JwtAlgorithm};
@@ -34,9 +35,11 @@ use serde::{Deserialize, Serialize};
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub name: String,
     /// Key within the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')").message("must be a key of a Secret: letters, digits, -, _ and . only"))]
     pub key: String,
 }
 
@@ -46,10 +49,11 @@ pub struct SecretKeyRef {
 pub struct SecretRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub name: String,
 }
 
-/// A fleet of WebSocket gateways joined by Redis Streams. `spec: {redis: {url: redis://redis:6379}}` is a complete cluster.
+/// What is wanted. Only `redis` has no default: `spec: {redis: {url: "redis://redis:6379"}}` is a complete cluster.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "wscluster.dev",
@@ -79,12 +83,12 @@ pub struct SecretRef {
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.autoscaling) || self.autoscaling.minReplicas <= self.autoscaling.maxReplicas")
-        .message("spec.autoscaling.minReplicas must not be greater than spec.autoscaling.maxReplicas"),
-    validation = Rule::new("self.redis.streams.trim.strategy != 'MinId' || !has(self.redis.streams.trim.maxAgeSeconds) || self.redis.streams.trim.maxAgeSeconds >= self.drain.timeoutSeconds + self.drain.resumeWindowSeconds")
-        .message(Message::Expression("'spec.redis.streams.trim.maxAgeSeconds (' + string(self.redis.streams.trim.maxAgeSeconds) + ') must be at least spec.drain.timeoutSeconds + spec.drain.resumeWindowSeconds (' + string(self.drain.timeoutSeconds + self.drain.resumeWindowSeconds) + '): a session that moves in a drain could not be replayed what it missed'".into())),
-    validation = Rule::new("self.service.stickiness.mode != 'SourceIP' || !has(self.service.tls) || !has(self.service.tls.certificateArn)")
-        .message("spec.service.stickiness.mode SourceIP cannot be combined with spec.service.tls.certificateArn: a network load balancer has no source IP stickiness on a TLS listener; use Cookie, or terminate TLS in the gateway with spec.service.tls.secretName"),
+    validation = rules::autoscaling_bounds(),
+    validation = rules::autoscaling_target_is_reachable(),
+    validation = rules::cpu_target_needs_a_request(),
+    validation = rules::retention_covers_a_move(),
+    validation = rules::override_retention_covers_a_move(),
+    validation = rules::largest_message_fits_the_buffer(),
 )]
 pub struct WsClusterSpec {
     /// Number of gateway pods. Ignored while `autoscaling` is set. Written by the `scale` subresource (`kubectl scale`).

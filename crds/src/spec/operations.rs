@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
+
 /// Bounds on what one client may do.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -50,12 +52,13 @@ impl Default for Limits {
 /// What happens to a client that reads more slowly than its rooms write.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::connection_buffer_fits_the_pods()))]
 pub struct Backpressure {
     /// Bytes that may wait for one connection.
     #[schemars(range(min = 4096, max = 1_073_741_824))]
     pub max_buffered_bytes: i64,
     /// Bytes that may wait in one pod altogether: a number, or a percentage of the container's memory limit.
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : string(self).matches('^([1-9]|[1-8][0-9]|90)%$')", "message": "spec.backpressure.totalBufferBytes must be a positive number of bytes or a percentage from 1% to 90%"}]))]
+    #[schemars(extend("maxLength" = 16, "x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : self.matches('^([1-9]|[1-8][0-9]|90)%$')", "message": "spec.backpressure.totalBufferBytes must be a positive number of bytes or a percentage from 1% to 90%"}]))]
     pub total_buffer_bytes: IntOrString,
     /// What is done past the bound.
     pub policy: BackpressurePolicy,
@@ -84,7 +87,7 @@ pub enum BackpressurePolicy {
 /// WebSocket pings.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "self.timeoutSeconds < self.intervalSeconds", "message": "spec.heartbeat.timeoutSeconds must be less than spec.heartbeat.intervalSeconds"}]))]
+#[schemars(extend("x-kubernetes-validations" = rules::heartbeat_is_answered_in_time()))]
 pub struct Heartbeat {
     /// Seconds between pings on an idle connection.
     #[schemars(range(min = 5, max = 300))]
@@ -103,16 +106,17 @@ impl Default for Heartbeat {
 /// The one drain budget.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::drain_fits_the_grace_period()))]
 pub struct Drain {
     /// Seconds within which a gateway moves all its sessions. What is left then is closed with 1012.
-    #[schemars(range(min = 5, max = 3600))]
+    #[schemars(range(min = 5, max = 7200))]
     pub timeout_seconds: i64,
     /// Sessions per second that the whole fleet moves: a number, or `auto` (what the remaining gateways can take).
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "type(self) == int ? (self > 0 && self <= 100000) : self == 'auto'", "message": "spec.drain.connectionsPerSecond must be auto or a number from 1 to 100000"}]))]
+    #[schemars(extend("maxLength" = 16, "x-kubernetes-validations" = [{"rule": "type(self) == int ? (self > 0 && self <= 100000) : self == 'auto'", "message": "spec.drain.connectionsPerSecond must be auto or a number from 1 to 100000"}]))]
     pub connections_per_second: IntOrString,
     /// Seconds that a draining gateway goes on accepting, because load balancers still send to it: a number, or `auto`
     /// (180 behind an AWS network load balancer, else 5).
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "type(self) == int ? (self >= 0 && self <= 3600) : self == 'auto'", "message": "spec.drain.minSeconds must be auto or a number from 0 to 3600"}]))]
+    #[schemars(extend("maxLength" = 16, "x-kubernetes-validations" = [{"rule": "type(self) == int ? (self >= 0 && self <= 7200) : self == 'auto'", "message": "spec.drain.minSeconds must be auto or a number from 0 to 7200"}]))]
     pub min_seconds: IntOrString,
     /// Seconds that a session may be away and still be resumed without a gap. Stream retention must cover it.
     #[schemars(range(min = 1, max = 86_400))]
@@ -156,7 +160,7 @@ pub struct Rollout {
     /// `InPlace` keeps every TCP connection, `Surge` moves each session once, `Auto` takes the better one that applies.
     pub strategy: RolloutStrategy,
     /// Pods of the new revision that come up beside the old: a number, or a percentage of the fleet.
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')", "message": "spec.rollout.maxSurge must be a positive number or a percentage from 1% to 100%"}]))]
+    #[schemars(extend("maxLength" = 16, "x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : self.matches('^([1-9]|[1-9][0-9]|100)%$')", "message": "spec.rollout.maxSurge must be a positive number or a percentage from 1% to 100%"}]))]
     pub max_surge: IntOrString,
     /// Seconds within which the new revision must be ready.
     #[schemars(range(min = 10, max = 86_400))]
@@ -217,7 +221,7 @@ impl Default for Rebalance {
 #[serde(rename_all = "camelCase", default)]
 pub struct Disruption {
     /// Gateways that may be away at once through evictions: a number, or a percentage.
-    #[schemars(extend("x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')", "message": "spec.disruption.maxUnavailable must be a positive number or a percentage from 1% to 100%: with 0 a node could never be drained"}]))]
+    #[schemars(extend("maxLength" = 16, "x-kubernetes-validations" = [{"rule": "type(self) == int ? self > 0 : self.matches('^([1-9]|[1-9][0-9]|100)%$')", "message": "spec.disruption.maxUnavailable must be a positive number or a percentage from 1% to 100%: with 0 a node could never be drained"}]))]
     pub max_unavailable: IntOrString,
 }
 
@@ -257,7 +261,7 @@ pub struct Observability {
     pub dashboards: bool,
     /// Where traces go, as an OTLP endpoint. Absent: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = [{"rule": "isURL(self) && url(self).getScheme() in ['http', 'https']", "message": "spec.observability.otlpEndpoint must be an http or https URL"}]))]
     pub otlp_endpoint: Option<String>,
 }
 

@@ -4,13 +4,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretKeyRef, SecretRef};
+use super::{SecretKeyRef, SecretRef, rules};
 
 /// The Redis that joins the gateways.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.url) != has(self.urlSecretRef)")
-    .message("spec.redis needs exactly one of url and urlSecretRef"))]
+#[x_kube(
+    validation = Rule::new("has(self.url) != has(self.urlSecretRef)")
+        .message("spec.redis needs exactly one of url and urlSecretRef"),
+    validation = Rule::new("!has(self.tls) || !has(self.url) || self.url.startsWith('rediss')")
+        .message("spec.redis.tls has no effect on an address without TLS: write rediss:// in spec.redis.url, or remove tls"),
+)]
 pub struct Redis {
     /// Address: `redis://`, `rediss://` (TLS), `redis+sentinel://host:port,…/master` or `redis+cluster://host:port,…`.
     /// A URL with a password belongs into `urlSecretRef`.
@@ -45,8 +49,9 @@ pub struct RedisTls {
 /// How room streams are named, trimmed and expired.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::key_prefix_stays())]
 pub struct Streams {
-    /// The key of a room's stream is this prefix followed by the room's id.
+    /// The key of a room's stream is this prefix followed by the room's id. Cannot be changed: every room would be empty.
     #[serde(default = "default_key_prefix")]
     #[schemars(length(min = 1, max = 100))]
     pub key_prefix: String,
@@ -60,6 +65,7 @@ pub struct Streams {
     /// Other settings for some rooms. The first whose `match` fits wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub overrides: Vec<StreamOverride>,
 }
 
@@ -82,7 +88,8 @@ impl Default for Streams {
         .message("trim.strategy MinId needs trim.maxAgeSeconds"),
     validation = Rule::new("self.strategy != 'MaxLen' || !has(self.maxAgeSeconds)")
         .message("trim.maxAgeSeconds goes with trim.strategy MinId; use maxLen with MaxLen"),
-    validation = Rule::new("self.strategy != 'MinId' || !has(self.maxLen)")
+    // 1000 is the default that an earlier version of the object was given; a user need not know to take it away.
+    validation = Rule::new("self.strategy != 'MinId' || !has(self.maxLen) || self.maxLen == 1000")
         .message("trim.maxLen goes with trim.strategy MaxLen; use maxAgeSeconds with MinId"),
 )]
 pub struct Trim {
@@ -159,6 +166,7 @@ pub struct StreamOverride {
     /// Glob over room ids: `*` any run of characters, `?` one, `[a-z]` a set.
     #[serde(rename = "match")]
     #[schemars(length(min = 1, max = 200))]
+    #[x_kube(validation = rules::glob("spec.redis.streams.overrides[].match"))]
     pub pattern: String,
     /// How much of the stream is kept. Absent: as for other rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,13 +6,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SecretKeyRef;
+use super::{SecretKeyRef, rules};
 
 /// The Service in front of the gateways.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(oldSelf.type) || oldSelf.type != 'LoadBalancer' || (has(self.type) && self.type == 'LoadBalancer')")
-    .message("spec.service.type cannot be changed from LoadBalancer: the cloud's load balancer would be leaked; make a second WsCluster instead"))]
+#[x_kube(
+    validation = rules::load_balancer_stays(),
+    validation = rules::load_balancer_class_stays(),
+    validation = rules::load_balancer_fields_need_a_load_balancer(),
+    validation = rules::certificate_arn_needs_an_aws_load_balancer(),
+    validation = rules::no_source_ip_stickiness_on_a_tls_listener(),
+    validation = rules::same_site_none_needs_secure(),
+)]
 pub struct Service {
     /// Type of the Service. Cannot be changed once it is `LoadBalancer`.
     #[serde(default, rename = "type")]
@@ -27,16 +33,18 @@ pub struct Service {
     /// Whose load balancer annotations are written.
     #[serde(default)]
     pub provider: ServiceProvider,
-    /// Merged last over the operator's own, so that any of them can be overridden.
+    /// Annotations of the Service, merged last over the operator's own, so that any of them can be overridden.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 64))]
     pub annotations: BTreeMap<String, String>,
     /// `loadBalancerClass` of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub load_balancer_class: Option<String>,
     /// CIDR ranges that may reach the load balancer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(validation = Rule::new("self.all(r, r.size() <= 49 && isCIDR(r))").message("spec.service.loadBalancerSourceRanges must be CIDR ranges, like 10.0.0.0/8"))]
+    #[schemars(length(max = 64), inner(length(max = 49)))]
+    #[x_kube(validation = Rule::new("self.all(r, isCIDR(r))").message("spec.service.loadBalancerSourceRanges must be CIDR ranges, like 10.0.0.0/8"))]
     pub load_balancer_source_ranges: Vec<String>,
     /// The load balancer sends, and the gateway parses, PROXY protocol version 2.
     #[serde(default)]
@@ -106,6 +114,7 @@ pub struct ServiceTls {
     /// Terminated by the gateway, with this Secret of type `kubernetes.io/tls`. Reloaded when the Secret changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub secret_name: Option<String>,
 }
 
@@ -204,7 +213,8 @@ pub struct GatewayApiRoute {
     pub parent_refs: Vec<ParentRef>,
     /// Host names that the route matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = rules::hosts("spec.route.gatewayApi.hostnames"))]
     pub hostnames: Vec<String>,
 }
 
@@ -217,9 +227,13 @@ pub struct ParentRef {
     pub name: String,
     /// Namespace of the Gateway. Absent: the WsCluster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub namespace: Option<String>,
     /// Name of one listener of the Gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub section_name: Option<String>,
 }
 
@@ -229,12 +243,17 @@ pub struct ParentRef {
 pub struct IngressRoute {
     /// Name of the IngressClass. Absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_name: Option<String>,
-    /// Host name.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub class_name: Option<String>,
+    /// Host name that the rule matches.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::host("spec.route.ingress.host"))]
     pub host: String,
     /// Secret of type `kubernetes.io/tls` for the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub tls_secret_name: Option<String>,
 }
 
