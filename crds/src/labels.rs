@@ -41,3 +41,20 @@ pub fn common(cluster: &str) -> BTreeMap<String, String> {
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selector_selects_what_carries_the_common_labels() {
+        let (selector, common) = (selector("chat"), common("chat"));
+        assert!(selector.iter().all(|(key, value)| common.get(key) == Some(value)), "{selector:?} {common:?}");
+    }
+
+    #[test]
+    fn the_selector_tells_clusters_apart_and_names_no_revision() {
+        assert_ne!(selector("chat"), selector("feed"));
+        assert!(!selector("chat").contains_key(REVISION));
+    }
+}

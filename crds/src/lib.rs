@@ -6,9 +6,11 @@
 
 pub mod labels;
 pub mod names;
+mod schema;
 pub mod spec;
 pub mod status;
 
+pub use schema::{crd, crd_yaml};
 pub use spec::{WsCluster, WsClusterSpec};
 pub use status::WsClusterStatus;
 
@@ -16,8 +18,3 @@ pub use status::WsClusterStatus;
 pub const GROUP: &str = "wscluster.dev";
 /// The only version served.
 pub const VERSION: &str = "v1alpha1";
-
-/// The `CustomResourceDefinition` exactly as it is installed.
-pub fn crd() -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
-    <WsCluster as kube::CustomResourceExt>::crd()
-}

@@ -5,6 +5,9 @@ use std::fmt;
 /// Longest name of a WsCluster: it is a Service's name and a prefix of pod names, which have at most 63 characters.
 pub const MAX_LENGTH: usize = 40;
 
+/// What the schema lets through, as a regular expression: exactly what [`ClusterName::parse`] accepts.
+pub const PATTERN: &str = "^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$";
+
 /// A valid name of a WsCluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterName(String);
@@ -53,5 +56,47 @@ impl ClusterName {
 impl fmt::Display for ClusterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fits_pattern(name: &str) -> bool {
+        regex::Regex::new(PATTERN).expect("a regular expression").is_match(name)
+    }
+
+    #[test]
+    fn names_of_children_fit_a_label() {
+        let longest = ClusterName::parse(&"x".repeat(MAX_LENGTH)).expect("the longest name is valid");
+        // A pod is named after its Deployment with "-<hash of up to ten>-<five>" behind; the host name takes 63 characters.
+        assert!(longest.gateway().len() + 1 + 8 + 1 + 5 <= 63, "{} is too long", longest.gateway());
+        assert!(longest.service().len() <= 63 && longest.keys().len() <= 63 && longest.config().len() <= 63);
+    }
+
+    #[test]
+    fn names_are_refused_at_each_bound() {
+        for good in ["a", "chat", "a-1", "a--b", &"x".repeat(MAX_LENGTH)] {
+            assert!(ClusterName::parse(good).is_ok(), "{good}");
+            assert!(fits_pattern(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "1a", "A", "a.b", "a_b", "ä", "a\n", &"x".repeat(MAX_LENGTH + 1)] {
+            assert_eq!(ClusterName::parse(bad), Err(InvalidName(bad.to_owned())));
+            assert!(!fits_pattern(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_schema_and_the_parser_accept_the_same_names(name in "[-a-z0-9.A\n]{0,43}") {
+            prop_assert_eq!(ClusterName::parse(&name).is_ok(), fits_pattern(&name));
+        }
+
+        #[test]
+        fn what_the_pattern_generates_is_parsed(name in PATTERN.trim_start_matches('^').trim_end_matches('$')) {
+            prop_assert_eq!(ClusterName::parse(&name).map(|name| name.to_string()), Ok(name));
+        }
     }
 }

@@ -20,7 +20,7 @@ pub struct Gateway {
     pub image: Option<String>,
     /// When the kubelet pulls the image: `Always`, `IfNotPresent` or `Never`. Absent: Kubernetes decides by the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self in ['Always', 'IfNotPresent', 'Never']").message("imagePullPolicy must be Always, IfNotPresent or Never"))]
+    #[x_kube(validation = Rule::new("self in ['Always', 'IfNotPresent', 'Never']").message("spec.gateway.imagePullPolicy must be Always, IfNotPresent or Never"))]
     pub image_pull_policy: Option<String>,
     /// Secrets with registry credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +30,7 @@ pub struct Gateway {
     pub resources: Option<ResourceRequirements>,
     /// Extra environment variables of the gateway container, as in a Pod. Names that start with `WSCLUSTER_` are the operator's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(validation = Rule::new("self.all(e, !e.name.startsWith('WSCLUSTER_'))").message("gateway.env must not name variables that start with WSCLUSTER_: the operator sets those"))]
+    #[x_kube(validation = Rule::new("self.all(e, !e.name.startsWith('WSCLUSTER_'))").message("spec.gateway.env must not name variables that start with WSCLUSTER_: the operator sets those"))]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
@@ -63,16 +63,16 @@ impl Default for Gateway {
 pub struct PodTemplate {
     /// Extra pod labels. Labels under `app.kubernetes.io/` and `wscluster.dev/` are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('wscluster.dev/'))").message("gateway.podTemplate.labels must not be under app.kubernetes.io/ or wscluster.dev/: the operator selects pods by those"))]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('wscluster.dev/'))").message("spec.gateway.podTemplate.labels must not be under app.kubernetes.io/ or wscluster.dev/: the operator selects pods by those"))]
     pub labels: BTreeMap<String, String>,
     /// Extra pod annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints the pods tolerate, as in a Pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -78,8 +78,7 @@ pub struct SecretRef {
     printcolumn(name = "Redis", type_ = "string", json_path = ".status.conditions[?(@.type=='RedisReachable')].reason"),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be a DNS label that starts with a letter and has at most 40 characters: it becomes the name of a Service and a prefix of pod names"),
+    validation = rules::cluster_name(),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -19,6 +19,13 @@ fn explained(rule: impl Into<String>, message: impl Into<String>) -> Rule {
     Rule::new(rule).message(Message::Expression(message.into()))
 }
 
+/// The same rule as [`crate::names::ClusterName::parse`].
+pub(super) fn cluster_name() -> Rule {
+    Rule::new(format!("self.metadata.name.matches('{}')", crate::names::PATTERN)).message(
+        format!("metadata.name must be a DNS label that starts with a letter and has at most {} characters: it becomes the name of a Service and a prefix of pod names", crate::names::MAX_LENGTH).as_str(),
+    )
+}
+
 /// An autoscaler with no room to move.
 pub(super) fn autoscaling_bounds() -> Rule {
     explained(

@@ -35,7 +35,7 @@ pub struct Service {
     pub provider: ServiceProvider,
     /// Annotations of the Service, merged last over the operator's own, so that any of them can be overridden.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
     /// `loadBalancerClass` of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,6 +224,7 @@ pub struct GatewayApiRoute {
 pub struct ParentRef {
     /// Name of the Gateway.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub name: String,
     /// Namespace of the Gateway. Absent: the WsCluster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
