@@ -1,1 +1,46 @@
 //! A WsCluster client: resumes, deduplicates and moves between gateways without a gap.
+//!
+//! It speaks `wscluster.v1.json`. A [`Client`] holds one *session*: the connection below it may break, be drained
+//! or be replaced by another while the application goes on reading one ordered stream of [`Event`]s per room.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use wscluster_client::{Client, Event};
+//!
+//! let (client, mut events) = Client::builder("ws://127.0.0.1:8080/ws").connect()?;
+//! client.subscribe("lobby", None);
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         Event::Subscribed { .. } => {
+//!             let id = client.publish("lobby", &serde_json::json!({"text": "hello"}))?.await?;
+//!             println!("published as {id}");
+//!         }
+//!         Event::Message { room, id, payload, .. } => println!("{room} {id} {payload}"),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What decides (`core`, [`after_close`], [`Backoff`]) knows neither sockets nor clocks; what does IO (`driver`,
+//! `socket`) decides nothing.
+
+mod backoff;
+mod client;
+mod close;
+mod core;
+mod driver;
+mod event;
+mod frame;
+mod id;
+mod socket;
+
+pub use backoff::Backoff;
+pub use client::{BuildError, Builder, Client, Events, Publishing};
+pub use close::{Retry, after_close, after_refusal};
+pub use event::{Event, PublishError};
+pub use id::{InvalidId, MessageId};
+
+/// The WebSocket subprotocol that this client speaks.
+pub const SUBPROTOCOL: &str = "wscluster.v1.json";

@@ -1,0 +1,177 @@
+//! Opening, losing and replacing connections: the part of the core that decides which connection serves.
+//!
+//! It does not know what the frames say.
+
+use std::time::Duration;
+
+use super::{
+    Core, Effect, End, LinkId, find,
+    link::{Drain, Link},
+};
+use crate::{Event, Retry, after_close, after_refusal};
+
+impl Core {
+    /// The handshake is done; `token` is what the application wants to be known by.
+    pub(crate) fn opened(&mut self, id: LinkId, token: Option<&str>, now: Duration) {
+        let Some(link) = find(&mut self.current, &mut self.next, id) else { return };
+        link.heard = now;
+        if let Some(token) = token {
+            link.authenticate(token, &mut self.effects);
+        }
+    }
+
+    /// A connection ended, or never came to be.
+    pub(crate) fn ended(&mut self, id: LinkId, end: End, now: Duration) {
+        if self.next.as_ref().is_some_and(|next| next.id == id) {
+            self.next_ended(end, now);
+        } else if self.current.as_ref().is_some_and(|current| current.id == id) {
+            self.current_ended(end, now);
+        }
+        self.advance(now);
+    }
+
+    /// The gateway asks us to move.
+    pub(super) fn drained(&mut self, id: LinkId, retry_after: Duration, deadline: Duration, now: Duration) {
+        let Some(link) = self.link(id) else { return };
+        let first = link.drain.is_none();
+        link.drain = Some(Drain { retry_at: now + retry_after, deadline: now + deadline });
+        if first && self.is_current(id) {
+            self.emit(Event::Drain { retry_after, deadline });
+            self.follow_drain();
+        }
+    }
+
+    pub(super) fn is_current(&self, id: LinkId) -> bool {
+        self.current.as_ref().is_some_and(|current| current.id == id)
+    }
+
+    /// Opens the connection that is missing.
+    pub(super) fn open(&mut self, now: Duration) {
+        let drain = self.current.as_ref().map(|current| current.drain);
+        let slot = match drain {
+            None => &mut self.current,
+            Some(Some(drain)) if self.next.is_none() && now < drain.deadline => &mut self.next,
+            _ => return,
+        };
+        self.last_link += 1;
+        let id = LinkId(self.last_link);
+        *slot = Some(Link::new(id, now));
+        self.effects.push_back(Effect::Open(id));
+    }
+
+    /// Lets the next connection serve and leaves the current one. Nothing of it is missed: whatever it has not
+    /// delivered yet comes from the next one.
+    pub(super) fn cut_over(&mut self, now: Duration) {
+        let Some(next) = self.next.take() else { return };
+        let to = next.node().to_owned();
+        let Some(old) = self.current.replace(next) else { return };
+        self.effects.push_back(Effect::Leave(old.id));
+        let from = old.node().to_owned();
+        self.forget(old);
+        self.failures = 0;
+        self.emit(Event::Moved { from, to });
+        self.release_held();
+        self.follow_drain();
+        self.advance(now);
+    }
+
+    /// Ends the connections on which nothing is heard any more.
+    pub(super) fn bury(&mut self, now: Duration) {
+        let timeout = self.settings.connect_timeout;
+        let dead: Vec<_> = (self.current.iter().chain(&self.next))
+            .filter_map(|link| link.dies_at(timeout).filter(|(at, _)| *at <= now).map(|(_, reason)| (link.id, reason)))
+            .collect();
+        for (id, reason) in dead {
+            self.effects.push_back(Effect::Abort(id));
+            self.ended(id, End::Closed { code: None, reason: reason.to_owned() }, now);
+        }
+    }
+
+    /// Plans the next connection if the current one is being drained (it may have been so before it served).
+    fn follow_drain(&mut self) {
+        let drain = self.current.as_ref().and_then(|current| current.drain);
+        self.open_at = drain.map(|drain| drain.retry_at).filter(|_| self.next.is_none());
+    }
+
+    fn next_ended(&mut self, end: End, now: Duration) {
+        if let Some(next) = self.next.take() {
+            self.forget(next);
+        }
+        self.release_held();
+        let (_, reason) = verdict(&end);
+        let at = now + self.delay();
+        let drain = self.current.as_ref().and_then(|current| current.drain);
+        self.open_at = drain.filter(|drain| at < drain.deadline).map(|_| at);
+        let retry_in = self.open_at.map(|at| at - now);
+        self.emit(Event::ConnectFailed { reason, retry_in });
+    }
+
+    fn current_ended(&mut self, end: End, now: Duration) {
+        let Some(link) = self.current.take() else { return };
+        let (served, announced) = (link.welcomed(), link.drain.is_some());
+        if served && now.saturating_sub(link.started) >= self.settings.stable_after {
+            self.failures = 0;
+        }
+        self.forget(link);
+        let (retry, reason) = verdict(&end);
+        if served {
+            let code = if let End::Closed { code, .. } = end { code } else { None };
+            self.emit(Event::Disconnected { code, reason: reason.clone(), announced });
+        }
+        self.current = self.next.take();
+        self.release_held();
+        match self.current.as_ref().map(Link::welcomed) {
+            Some(welcomed) => self.promoted(welcomed),
+            None => self.reconnect(retry, reason, served, now),
+        }
+    }
+
+    /// The connection that was being prepared serves earlier than planned.
+    fn promoted(&mut self, welcomed: bool) {
+        if welcomed {
+            self.announce_connected();
+        }
+        self.follow_drain();
+    }
+
+    pub(super) fn announce_connected(&mut self) {
+        if let Some(current) = &self.current {
+            let (node, session) = (current.node().to_owned(), current.session.clone());
+            self.emit(Event::Connected { node, session });
+        }
+    }
+
+    fn reconnect(&mut self, retry: Retry, reason: String, served: bool, now: Duration) {
+        if retry == Retry::Never {
+            if !served {
+                self.emit(Event::ConnectFailed { reason: reason.clone(), retry_in: None });
+            }
+            return self.finish(reason);
+        }
+        if retry == Retry::Soon && served {
+            self.failures = 0;
+        }
+        let delay = self.delay();
+        self.open_at = Some(now + delay);
+        if !served {
+            self.emit(Event::ConnectFailed { reason, retry_in: Some(delay) });
+        }
+    }
+
+    /// The delay before the next attempt, which counts as one more that has failed.
+    fn delay(&mut self) -> Duration {
+        let delay = self.settings.backoff.delay(self.failures, &mut self.jitter);
+        self.failures = self.failures.saturating_add(1);
+        delay
+    }
+}
+
+fn verdict(end: &End) -> (Retry, String) {
+    match end {
+        End::Refused { status, reason } => (after_refusal(*status), reason.clone()),
+        End::Closed { code, reason } => {
+            let named = code.map_or_else(|| reason.clone(), |code| format!("{code} {reason}").trim_end().to_owned());
+            (after_close(*code), named)
+        }
+    }
+}

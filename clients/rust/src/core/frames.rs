@@ -1,0 +1,148 @@
+//! What a gateway's frames mean to the session.
+//!
+//! It does not know which connection will serve next.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Core, Effect, LinkId, find, link::Pending};
+use crate::{Event, MessageId, PublishError, frame::Incoming};
+
+impl Core {
+    /// A text frame arrived.
+    pub(crate) fn frame(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
+        if self.link(id).is_none() {
+            return;
+        }
+        match frame.kind.as_ref() {
+            "message" => return self.message(id, frame),
+            "welcome" => self.welcome(id, frame, now),
+            "subscribed" => self.subscribed(id, frame),
+            "ok" => self.confirmed(id, frame),
+            "error" => self.refused(id, frame, now),
+            "resync" => self.resync(frame),
+            "drain" => self.drain(id, frame, now),
+            _ => {}
+        }
+        self.advance(now);
+    }
+
+    fn welcome(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
+        let Some(link) = self.link(id) else { return };
+        link.node = Some(frame.node.clone().unwrap_or_default());
+        link.session = frame.session.clone().unwrap_or_default();
+        link.heard = now;
+        link.heartbeat = frame.heartbeat_ms.filter(|interval| *interval > 0).map(Duration::from_millis);
+        if self.is_current(id) {
+            self.announce_connected();
+        }
+    }
+
+    fn subscribed(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let Some(link) = find(&mut self.current, &mut self.next, id) else { return };
+        let Some(Pending::Subscribe { room, since }) = link.answered(frame.reference) else { return };
+        let (Some(state), Some(subscription)) = (self.rooms.get_mut(&room), link.rooms.get_mut(&room)) else { return };
+        let position = frame.position.or(since).unwrap_or(MessageId::MIN);
+        let proven = since.is_none() || frame.recovered == Some(true);
+        subscription.confirmed = true;
+        subscription.last = start(since, position, proven, frame.replayed.unwrap_or(0));
+        if state.cursor.is_none() || since.is_some_and(|since| !proven && position < since) {
+            state.cursor = Some(subscription.last);
+        }
+        let cursor = state.cursor.unwrap_or(position);
+        let first = !std::mem::replace(&mut state.announced, true);
+        if first {
+            self.emit(Event::Subscribed { room: room.clone(), position: cursor });
+        }
+        if !proven {
+            self.emit(Event::Resync { room, reason: frame.reason.clone().unwrap_or_else(|| "unrecovered".to_owned()) });
+        } else if !first {
+            self.emit(Event::Recovered { room, replayed: frame.replayed.unwrap_or(0) });
+        }
+    }
+
+    /// An entry: at or before the connection's own last one it is a fault of the gateway's; at or before the session's
+    /// cursor the other connection was quicker; else it is the application's.
+    fn message(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let (Some(name), Some(entry)) = (frame.room.as_deref(), frame.id) else { return };
+        let Some(link) = find(&mut self.current, &mut self.next, id) else { return };
+        let Some(subscription) = link.rooms.get_mut(name).filter(|subscription| subscription.confirmed) else { return };
+        let Some((room, _)) = self.rooms.get_key_value(name) else { return };
+        let room = room.clone();
+        if entry <= subscription.last {
+            return self.emit(Event::Repeated { room, id: entry, payload: frame.payload() });
+        }
+        subscription.last = entry;
+        let Some(state) = self.rooms.get_mut(&room) else { return };
+        if state.cursor.is_none_or(|cursor| entry > cursor) {
+            state.cursor = Some(entry);
+            self.emit(Event::Message { room, id: entry, timestamp: frame.timestamp(), payload: frame.payload() });
+        }
+    }
+
+    fn confirmed(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let Some(Pending::Publish(token)) = self.link(id).and_then(|link| link.answered(frame.reference)) else {
+            return;
+        };
+        self.effects.push_back(Effect::Published(token, frame.id.ok_or(PublishError::Uncertain)));
+    }
+
+    fn refused(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
+        let code = frame.code.clone().unwrap_or_default();
+        let message = frame.message.clone().unwrap_or_default();
+        match self.link(id).and_then(|link| link.answered(frame.reference)) {
+            Some(Pending::Publish(token)) => {
+                self.effects.push_back(Effect::Published(token, Err(PublishError::Rejected { code, message })));
+            }
+            Some(Pending::Subscribe { room, .. }) if passes(&code) => self.ask_again(id, &room, now),
+            Some(Pending::Subscribe { room, .. }) => self.give_up(room, code, message),
+            Some(Pending::Auth | Pending::Unsubscribe) | None => self.emit(Event::Error { code, message }),
+        }
+    }
+
+    /// The gateway cannot serve a room just now: ask for it again, on the same connection.
+    fn ask_again(&mut self, id: LinkId, room: &str, now: Duration) {
+        let delay = self.settings.backoff.delay(1, &mut self.jitter);
+        if let Some(link) = self.link(id) {
+            link.rooms.remove(room);
+            link.ask_again_at.get_or_insert(now + delay);
+        }
+    }
+
+    fn give_up(&mut self, room: Arc<str>, code: String, message: String) {
+        self.rooms.remove(&room);
+        for link in self.current.iter_mut().chain(&mut self.next) {
+            link.rooms.remove(&room);
+        }
+        self.emit(Event::SubscribeFailed { room, code, message });
+    }
+
+    fn resync(&mut self, frame: &Incoming<'_>) {
+        let named = frame.room.as_deref().and_then(|name| self.rooms.get_key_value(name));
+        if let Some((room, _)) = named {
+            let (room, reason) = (room.clone(), frame.reason.clone().unwrap_or_default());
+            self.emit(Event::Resync { room, reason });
+        }
+    }
+
+    fn drain(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
+        let retry_after = Duration::from_millis(frame.retry_after_ms.unwrap_or(0));
+        let deadline = frame.deadline_ms.map_or(Duration::from_secs(86_400), Duration::from_millis);
+        self.drained(id, retry_after, deadline, now);
+    }
+}
+
+/// Where a connection's part of the stream begins. Asked with a cursor that the stream has never reached (it was lost,
+/// or a failover went back), the gateway replays what there is, from the beginning.
+fn start(since: Option<MessageId>, position: MessageId, proven: bool, replayed: u64) -> MessageId {
+    match since {
+        None => position,
+        Some(since) if proven || position >= since => since,
+        Some(_) if replayed > 0 => MessageId::MIN,
+        Some(_) => position,
+    }
+}
+
+/// Whether a refusal may be gone in a moment.
+fn passes(code: &str) -> bool {
+    matches!(code, "unavailable" | "rate_limited")
+}

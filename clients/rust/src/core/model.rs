@@ -1,0 +1,257 @@
+//! A model of gateways, network and time against which the core is run with random interleavings: whatever happens,
+//! the application sees every entry after its position once and in order.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Core, Effect, End, LinkId, Settings};
+use crate::{Event, MessageId, frame::Incoming};
+
+const ROOMS: [&str; 2] = ["lobby", "news"];
+
+/// One thing that may happen in the world. The numbers choose a connection or a room.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    AnswerHandshake(usize),
+    RefuseHandshake(usize),
+    Serve(usize),
+    Deliver(usize, usize),
+    Drain(usize, u64, u64),
+    Break(usize, Option<u16>),
+    Wait(u64),
+    Subscribe(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..2_usize).prop_map(Step::Append),
+        4 => any::<usize>().prop_map(Step::AnswerHandshake),
+        1 => any::<usize>().prop_map(Step::RefuseHandshake),
+        4 => any::<usize>().prop_map(Step::Serve),
+        6 => (any::<usize>(), 1..4_usize).prop_map(|(link, count)| Step::Deliver(link, count)),
+        2 => (any::<usize>(), 0..300_u64, 0..5000_u64).prop_map(|(link, retry, more)| Step::Drain(link, retry, more)),
+        1 => (any::<usize>(), prop::sample::select(vec![None, Some(1001), Some(1012), Some(1013), Some(4408)]))
+            .prop_map(|(link, code)| Step::Break(link, code)),
+        3 => (1..2000_u64).prop_map(Step::Wait),
+        1 => (0..2_usize).prop_map(Step::Subscribe),
+    ]
+}
+
+/// A connection as the gateway's end sees it.
+#[derive(Debug, Default)]
+struct Server {
+    open: bool,
+    requests: VecDeque<Value>,
+    frames: VecDeque<Value>,
+    rooms: Vec<String>,
+}
+
+struct World {
+    core: Core,
+    now: Duration,
+    logs: BTreeMap<&'static str, Vec<MessageId>>,
+    servers: BTreeMap<LinkId, Server>,
+    positions: BTreeMap<String, MessageId>,
+    seen: BTreeMap<String, Vec<MessageId>>,
+    last_id: u64,
+    /// What must never happen in this world, where nothing is trimmed and no server is at fault.
+    faults: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let settings = Settings { connect_timeout: Duration::from_secs(100_000), ..Settings::default() };
+        let mut world = Self {
+            core: Core::new(settings, seed),
+            now: Duration::ZERO,
+            logs: ROOMS.map(|room| (room, Vec::new())).into(),
+            servers: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            last_id: 0,
+            faults: Vec::new(),
+        };
+        world.core.subscribe("lobby".into(), None, world.now);
+        world.wait(0);
+        world
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Append(room) => self.append(ROOMS[*room]),
+            Step::AnswerHandshake(link) => self.answer_handshake(*link),
+            Step::RefuseHandshake(link) => self.refuse_handshake(*link),
+            Step::Serve(link) => self.serve(*link),
+            Step::Deliver(link, count) => (0..*count).for_each(|_| self.deliver(*link)),
+            Step::Drain(link, retry, more) => self.drain(*link, *retry, retry + more),
+            Step::Break(link, code) => self.cut(*link, *code),
+            Step::Wait(millis) => self.wait(*millis),
+            Step::Subscribe(room) => self.core.subscribe(ROOMS[*room].into(), None, self.now),
+        }
+        self.carry_out();
+    }
+
+    fn pick(&self, choice: usize, open: bool) -> Option<LinkId> {
+        let candidates: Vec<_> = self.servers.iter().filter(|(_, server)| server.open == open).collect();
+        (!candidates.is_empty()).then(|| *candidates[choice % candidates.len()].0)
+    }
+
+    fn append(&mut self, room: &'static str) {
+        self.last_id += 1;
+        let id = MessageId::new(1000 + self.last_id / 3, self.last_id % 3);
+        self.logs.get_mut(room).unwrap().push(id);
+        for server in self.servers.values_mut().filter(|server| server.rooms.iter().any(|name| name == room)) {
+            server.frames.push_back(message(room, id));
+        }
+    }
+
+    fn answer_handshake(&mut self, choice: usize) {
+        let Some(id) = self.pick(choice, false) else { return };
+        let server = self.servers.get_mut(&id).unwrap();
+        server.open = true;
+        server.frames.push_back(json!({"type": "welcome", "node": "n", "session": "s", "heartbeatMs": 0}));
+        self.core.opened(id, None, self.now);
+    }
+
+    fn refuse_handshake(&mut self, choice: usize) {
+        let Some(id) = self.pick(choice, false) else { return };
+        self.servers.remove(&id);
+        self.core.ended(id, End::Refused { status: Some(503), reason: String::new() }, self.now);
+    }
+
+    /// The gateway reads one request.
+    fn serve(&mut self, choice: usize) {
+        let Some(id) = self.pick(choice, true) else { return };
+        let server = self.servers.get_mut(&id).unwrap();
+        let Some(request) = server.requests.pop_front() else { return };
+        let room = request["room"].as_str().unwrap();
+        let log = &self.logs[room];
+        let last = log.last().copied().unwrap_or(MessageId::MIN);
+        let since = request.get("since").map_or(last, |since| since.as_str().unwrap().parse().unwrap());
+        let missed: Vec<_> = log.iter().copied().filter(|entry| *entry > since).collect();
+        server.frames.push_back(json!({
+            "type": "subscribed", "ref": request["ref"], "room": room, "position": last,
+            "recovered": true, "replayed": missed.len(),
+        }));
+        server.frames.extend(missed.into_iter().map(|entry| message(room, entry)));
+        server.rooms.push(room.to_owned());
+    }
+
+    fn deliver(&mut self, choice: usize) {
+        let Some(id) = self.pick(choice, true) else { return };
+        let Some(frame) = self.servers.get_mut(&id).unwrap().frames.pop_front() else { return };
+        let text = frame.to_string();
+        let frame: Incoming<'_> = serde_json::from_str(&text).unwrap();
+        self.core.heard(id, self.now);
+        self.core.frame(id, &frame, self.now);
+        self.carry_out();
+    }
+
+    fn drain(&mut self, choice: usize, retry: u64, deadline: u64) {
+        if let Some(id) = self.pick(choice, true) {
+            let frame = json!({"type": "drain", "retryAfterMs": retry, "deadlineMs": deadline});
+            self.servers.get_mut(&id).unwrap().frames.push_back(frame);
+        }
+    }
+
+    fn cut(&mut self, choice: usize, code: Option<u16>) {
+        let Some(id) = self.pick(choice, true) else { return };
+        self.servers.remove(&id);
+        self.core.ended(id, End::Closed { code, reason: String::new() }, self.now);
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.core.tick(self.now);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.core.effect() {
+            match effect {
+                Effect::Open(id) => {
+                    self.servers.insert(id, Server::default());
+                    assert!(self.servers.len() <= 2, "more than two connections");
+                }
+                Effect::Send(id, text) => {
+                    let request = serde_json::from_str(&text).unwrap();
+                    self.servers.get_mut(&id).unwrap().requests.push_back(request);
+                }
+                Effect::Leave(id) | Effect::Abort(id) => drop(self.servers.remove(&id).unwrap()),
+                Effect::Emit(event) => self.see(event),
+                Effect::Published(..) | Effect::Finish => self.faults.push(format!("{effect:?}")),
+            }
+        }
+    }
+
+    fn see(&mut self, event: Event) {
+        match event {
+            Event::Subscribed { room, position } => {
+                let twice = self.positions.insert(room.to_string(), position);
+                assert_eq!(twice, None, "{room} subscribed twice");
+            }
+            Event::Message { room, id, .. } => self.seen.entry(room.to_string()).or_default().push(id),
+            fault @ (Event::Repeated { .. } | Event::Resync { .. } | Event::SubscribeFailed { .. }) => {
+                self.faults.push(format!("{fault:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets everything that is under way arrive.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.wait(30_000);
+            for link in 0..2 {
+                self.answer_handshake(link);
+                self.carry_out();
+                for _ in 0..4 {
+                    self.serve(link);
+                    (0..self.last_id + 20).for_each(|_| self.deliver(link));
+                }
+            }
+            let done = self.servers.values().all(|server| server.frames.is_empty() && server.requests.is_empty());
+            let all = self.servers.values().any(|server| server.rooms.len() == self.core.rooms.len());
+            if done && all && self.core.next.is_none() {
+                return;
+            }
+        }
+        panic!("the session did not come to rest");
+    }
+
+    fn check(&self) {
+        assert_eq!(self.faults, Vec::<String>::new());
+        for (room, position) in &self.positions {
+            let expected: Vec<_> = self.logs[room.as_str()].iter().copied().filter(|id| id > position).collect();
+            assert_eq!(self.seen.get(room).cloned().unwrap_or_default(), expected, "in {room} after {position}");
+        }
+        assert_eq!(self.positions.len(), self.core.rooms.len(), "every room was subscribed in the end");
+    }
+}
+
+fn message(room: &str, id: MessageId) -> Value {
+    json!({"type": "message", "room": room, "id": id, "timestamp": 0, "payload": null})
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_each_entry_is_seen_once_and_in_order(
+        seed in any::<u64>(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(seed);
+        for step in &steps {
+            world.apply(step);
+        }
+        world.settle();
+        world.check();
+    }
+}

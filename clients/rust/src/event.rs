@@ -1,0 +1,132 @@
+//! What the application gets to know. Plain data; it does not know how it came about.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+
+use crate::MessageId;
+
+/// One thing that happened to the session, in order.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection took over the session: the first one, or one after a break.
+    Connected {
+        /// The gateway's name.
+        node: String,
+        /// The gateway's name for this connection.
+        session: String,
+    },
+    /// A room's subscription was confirmed for the first time: every entry after `position` will be delivered.
+    Subscribed {
+        /// The room.
+        room: Arc<str>,
+        /// The cursor that the session counts from.
+        position: MessageId,
+    },
+    /// The gateway refused to subscribe a room, for good. The session no longer wants it.
+    SubscribeFailed {
+        /// The room.
+        room: Arc<str>,
+        /// The protocol's stable error code.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+    /// A message of a room; ids within a room only ever grow.
+    Message {
+        /// The room.
+        room: Arc<str>,
+        /// The id of the stream's entry.
+        id: MessageId,
+        /// The writer's clock, in milliseconds since the Unix epoch; 0 when the entry has none.
+        timestamp: u64,
+        /// The payload as it was written.
+        payload: Box<RawValue>,
+    },
+    /// A gateway sent, on one connection, an entry that it had sent there before or one older than that.
+    /// It is not part of the session's messages: an application ignores it, a checker counts it.
+    Repeated {
+        /// The room.
+        room: Arc<str>,
+        /// The id of the stream's entry.
+        id: MessageId,
+        /// The payload as it was written.
+        payload: Box<RawValue>,
+    },
+    /// The room went on from its cursor on another connection, and the gateway proved that nothing is missing.
+    Recovered {
+        /// The room.
+        room: Arc<str>,
+        /// How many messages the gateway replayed (some may have been seen already).
+        replayed: u64,
+    },
+    /// What the application holds of the room may have a hole: fetch a snapshot.
+    Resync {
+        /// The room.
+        room: Arc<str>,
+        /// Why, as a stable string.
+        reason: String,
+    },
+    /// The gateway asks the session to move.
+    Drain {
+        /// How long it wants us to wait before we open the next connection.
+        retry_after: Duration,
+        /// How long it will keep this connection.
+        deadline: Duration,
+    },
+    /// The session changed its connection with no interruption.
+    Moved {
+        /// The gateway that was left.
+        from: String,
+        /// The gateway that serves now.
+        to: String,
+    },
+    /// The connection ended before another had taken over.
+    Disconnected {
+        /// The close code; none when the connection broke without one.
+        code: Option<u16>,
+        /// The close reason, or what broke.
+        reason: String,
+        /// Whether a drain notice had come before.
+        announced: bool,
+    },
+    /// A connection could not be established.
+    ConnectFailed {
+        /// What went wrong.
+        reason: String,
+        /// When the next attempt follows; none when there will not be one.
+        retry_in: Option<Duration>,
+    },
+    /// The gateway reported an error that belongs to no request.
+    Error {
+        /// The protocol's stable error code.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+    /// The session is over; nothing follows.
+    Closed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a publish has no id to show.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// There is no connection now; nothing was sent. Retry when `Connected` has come.
+    #[error("not connected")]
+    NotConnected,
+    /// The connection broke before the answer came: the message may or may not have been published.
+    #[error("the connection broke before the answer came")]
+    Uncertain,
+    /// The gateway refused: nothing was published.
+    #[error("{code}: {message}")]
+    Rejected {
+        /// The protocol's stable error code.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+}
