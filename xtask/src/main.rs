@@ -1,3 +1,43 @@
 //! The project's own commands: demo, test, cluster, image, codegen.
 
-fn main() {}
+mod cluster;
+mod image;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A real Kubernetes on this machine: start it, look into it, take it down
+    Cluster(cluster::Arguments),
+    /// Build the container image as an OCI archive, without Docker
+    Image(image::Arguments),
+}
+
+fn main() -> ExitCode {
+    // A testbed's nodes are this same program in another role.
+    wscluster_tests::become_node_if_asked();
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Cluster(arguments) => cluster::run(arguments),
+        Command::Image(arguments) => image::run(&arguments),
+    }
+}

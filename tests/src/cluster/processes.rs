@@ -1,0 +1,108 @@
+//! Finds and ends the processes of a testbed. They are told by their arguments, which name the state folder and the node:
+//! true from the first instant of a process, with no file that could be missing or out of date.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::layout::Layout;
+use super::roles::Role;
+use super::wait;
+
+/// A process of a testbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its id, as seen from the machine.
+    pub pid: i32,
+    /// What it does.
+    pub role: Role,
+    /// For which node.
+    pub node: u32,
+}
+
+/// All keepers and node processes of a testbed.
+pub fn of(layout: &Layout) -> Vec<Found> {
+    every_process().filter_map(|pid| parse(layout.root(), pid, &arguments(pid)?)).collect()
+}
+
+/// The keeper of each node.
+pub fn keepers(layout: &Layout) -> BTreeMap<u32, i32> {
+    in_role(layout, Role::Keeper)
+}
+
+/// The process 1 of each node.
+pub fn inits(layout: &Layout) -> BTreeMap<u32, i32> {
+    in_role(layout, Role::Inside)
+}
+
+/// Process 1 of a node.
+pub fn init(layout: &Layout, node: u32) -> Option<i32> {
+    inits(layout).get(&node).copied()
+}
+
+/// Ends the chosen processes, and returns when they are gone.
+pub fn end(layout: &Layout, chosen: impl Fn(&Found) -> bool) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        // Keepers first, so that none starts something while its node is ended.
+        let mut found: Vec<_> = of(layout).into_iter().filter(&chosen).collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!("processes of testbed {} do not end: {found:?}", layout.instance());
+        }
+        found.sort_by_key(|process| process.role != Role::Keeper);
+        for process in found {
+            match kill(Pid::from_raw(process.pid), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => bail!("cannot end process {}: {error} (started by another user?)", process.pid),
+            }
+        }
+        wait::pause();
+    }
+}
+
+fn in_role(layout: &Layout, role: Role) -> BTreeMap<u32, i32> {
+    of(layout).into_iter().filter(|found| found.role == role).map(|found| (found.node, found.pid)).collect()
+}
+
+fn every_process() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn arguments(pid: i32) -> Option<Vec<String>> {
+    let text = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(text.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+}
+
+fn parse(root: &Path, pid: i32, arguments: &[String]) -> Option<Found> {
+    let [_, role, state, node, ..] = arguments else { return None };
+    let role = Role::parse(role)?;
+    (PathBuf::from(state) == root).then_some(Found { pid, role, node: node.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str) -> Option<(Role, u32)> {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        parse(Path::new("/state/demo"), 7, &arguments).map(|found| (found.role, found.node))
+    }
+
+    #[test]
+    fn processes_are_told_by_role_state_folder_and_node() {
+        assert_eq!(check("/x/wscluster-node cluster-keeper /state/demo 2"), Some((Role::Keeper, 2)));
+        assert_eq!(check("/x/wscluster-node cluster-inside /state/demo 1"), Some((Role::Inside, 1)));
+        assert_eq!(check("/x/wscluster-node cluster-keeper /state/other 2"), None);
+        assert_eq!(check("vi cluster-keeper /state/demo"), None);
+        assert_eq!(check("unshare --fork /x/wscluster-node cluster-inside /state/demo 1"), None);
+    }
+}

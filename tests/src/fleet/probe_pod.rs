@@ -1,0 +1,169 @@
+//! The probe as a pod in the cluster, driven through the API server's pod proxy: works on any cluster, needs no route to it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http::{Method, Request};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde::Deserialize;
+use serde_json::json;
+use wscluster_probe::Report;
+
+use super::{Deadline, until, wait_for};
+
+/// The control port of the probe.
+const CONTROL_PORT: u16 = 9095;
+
+/// What the probe is to do.
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// Image that holds `/usr/bin/wscluster-probe`.
+    pub image: String,
+    /// Where the sessions connect, as `ws://host:port/ws`.
+    pub url: String,
+    /// Where messages are published with plain `XADD`.
+    pub redis: String,
+    /// Sessions that are held.
+    pub sessions: u32,
+    /// Rooms that the sessions spread over.
+    pub rooms: u32,
+    /// Messages per second, over all rooms.
+    pub rate: u32,
+}
+
+/// What a running probe says of itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeStatus {
+    /// `connecting`, `running`, `settling` or `done`.
+    pub phase: String,
+    /// Sessions that are connected and subscribed.
+    #[serde(default)]
+    pub connected: u64,
+    /// Messages published so far.
+    #[serde(default)]
+    pub published: u64,
+    /// Messages that sessions received so far.
+    #[serde(default)]
+    pub received: u64,
+    /// Moves so far.
+    #[serde(default)]
+    pub moves: u64,
+    /// The last error of a connection or of publishing.
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+/// A probe that runs in the cluster.
+pub struct ProbePod {
+    client: Client,
+    namespace: String,
+    name: String,
+    sessions: u64,
+}
+
+impl ProbePod {
+    /// Starts the probe and waits until its pod runs.
+    pub async fn start(client: &Client, namespace: &str, name: &str, plan: &ProbePlan) -> Result<Self> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        pods.create(&PostParams::default(), &manifest(name, plan)?).await?;
+        wait_for(pods, name, Duration::from_secs(60), "to run", |pod| {
+            pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+        })
+        .await?;
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Ok(Self { client: client.clone(), namespace, name, sessions: u64::from(plan.sessions) })
+    }
+
+    /// What the probe is doing.
+    pub async fn status(&self) -> Result<ProbeStatus> {
+        let body = self.call(Method::GET, "status").await?;
+        serde_json::from_str(&body).with_context(|| format!("the probe answered {body}"))
+    }
+
+    /// Waits until every session is connected and messages flow.
+    pub async fn wait_running(&self, within: Duration) -> Result<ProbeStatus> {
+        self.wait_status(within, "every session is connected and messages flow", |status| {
+            status.phase == "running" && status.connected == self.sessions && status.received > 0
+        })
+        .await
+    }
+
+    /// Waits until the probe's status satisfies `holds`.
+    pub async fn wait_status(
+        &self,
+        within: Duration,
+        what: &str,
+        holds: impl Fn(&ProbeStatus) -> bool,
+    ) -> Result<ProbeStatus> {
+        let last = std::sync::Mutex::new(None);
+        let found = until(Deadline::after(within), what, || async {
+            let status = self.status().await?;
+            let done = holds(&status).then(|| status.clone());
+            *last.lock().expect("not poisoned") = Some(status);
+            Ok(done)
+        })
+        .await;
+        found.with_context(|| format!("the probe last said {:?}", last.lock().expect("not poisoned")))
+    }
+
+    /// Stops publishing, waits until everything has arrived, and returns the verdict.
+    pub async fn finish(&self) -> Result<Report> {
+        let body = self.call(Method::POST, "finish").await?;
+        serde_json::from_str(&body).with_context(|| format!("the probe answered {body}"))
+    }
+
+    /// Removes the pod.
+    pub async fn delete(self) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client, &self.namespace);
+        pods.delete(&self.name, &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+
+    async fn call(&self, method: Method, path: &str) -> Result<String> {
+        let Self { namespace, name, .. } = self;
+        let uri = format!("/api/v1/namespaces/{namespace}/pods/{name}:{CONTROL_PORT}/proxy/{path}");
+        let request = Request::builder().method(method).uri(uri).body(Vec::new())?;
+        Ok(self.client.request_text(request).await?)
+    }
+}
+
+fn manifest(name: &str, plan: &ProbePlan) -> Result<Pod> {
+    if plan.sessions == 0 || plan.rooms == 0 {
+        bail!("a probe needs at least one session and one room");
+    }
+    let args = [
+        format!("--url={}", plan.url),
+        format!("--redis={}", plan.redis),
+        format!("--sessions={}", plan.sessions),
+        format!("--rooms={}", plan.rooms),
+        format!("--rate={}", plan.rate),
+        format!("--control=0.0.0.0:{CONTROL_PORT}"),
+    ];
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "wscluster-probe"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "probe",
+                "image": plan.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/usr/bin/wscluster-probe"],
+                "args": args,
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "runAsNonRoot": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    }))?)
+}

@@ -1,0 +1,140 @@
+//! The Debian packages that the testbed needs: which are missing, and installing them. Never touches a service that ran
+//! before, and leaves none running that it brought.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Uid;
+
+use crate::cache::{self, Lock};
+use crate::progress::Step;
+
+/// A package, and a file that says it is installed: a program on the system's path, or an absolute path.
+const NEEDED: &[(&str, &str)] = &[
+    ("etcd-server", "etcd"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/ptp"),
+    ("nftables", "nft"),
+    ("iproute2", "ip"),
+    ("conntrack", "conntrack"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-cli"),
+    ("util-linux", "unshare"),
+];
+
+/// Folders that hold system programs even where a user's PATH leaves them out.
+const SYSTEM_PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Finds a program on PATH or in the system's folders.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.starts_with('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.exists());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(SYSTEM_PATH.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|path| is_executable(path))
+}
+
+/// The needed packages that are not installed.
+pub fn missing() -> Vec<&'static str> {
+    NEEDED.iter().filter(|(_, proof)| find_program(proof).is_none()).map(|(package, _)| *package).collect()
+}
+
+/// Installs what is missing when root, and names it with the remedy when not.
+pub fn ensure() -> Result<()> {
+    if missing().is_empty() {
+        return Ok(());
+    }
+    let lock = cache::folder().join("packages.lock");
+    let _lock = Lock::take(&lock, || eprintln!("  another run installs packages; waiting for it"))?;
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let remedy = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    if !Uid::effective().is_root() {
+        bail!("these packages are missing: {}. Install them: sudo {remedy}", packages.join(", "));
+    }
+    if find_program("apt-get").is_none() {
+        bail!(
+            "these programs are missing, and there is no apt-get here to install them: {}",
+            NEEDED.iter().filter(|(package, _)| packages.contains(package)).map(|n| n.1).collect::<Vec<_>>().join(", ")
+        );
+    }
+    install(&packages)?;
+    let left = missing();
+    if left.is_empty() { Ok(()) } else { bail!("still missing after `{remedy}`: {}", left.join(", ")) }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let step = Step::start(format!("installing {}", packages.join(" ")), None);
+    let _quiet = NoServices::begin()?;
+    apt(&["update"])?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments)?;
+    step.done();
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run apt-get")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    bail!("`apt-get {}` failed ({}):\n{}", arguments.join(" "), output.status, words.trim_end())
+}
+
+/// While it lives, packages that are being installed start no service (the policy-rc.d protocol of Debian's invoke-rc.d).
+struct NoServices {
+    written: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            return Ok(Self { written: None });
+        }
+        fs::write(path, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {}", path.display()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { written: Some(path.to_owned()) })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = &self.written {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_name_and_by_path() {
+        assert!(find_program("sh").is_some());
+        assert!(find_program("/bin/sh").is_some());
+        assert_eq!(find_program("no-such-program-here"), None);
+        assert_eq!(find_program("/no/such/file"), None);
+    }
+}
