@@ -1,7 +1,7 @@
 //! The `CustomResourceDefinition` made from the types: as an object, and as the text that is committed.
 //!
-//! Knows no server and no file. `kubectl explain` shows descriptions and no defaults, so each default is said in its field's
-//! description too.
+//! Knows no server and no file. Completes what the types cannot say: `kubectl explain` shows descriptions and no defaults,
+//! so each default is said in its field's description too; and a quantity of Kubernetes' has a form.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -9,11 +9,14 @@ use serde_json::Value;
 
 use crate::WsCluster;
 
+/// Form of a quantity. Source: `k8s.io/apimachinery/pkg/api/resource`.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
 /// The `CustomResourceDefinition` exactly as it is installed.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = serde_json::to_value(WsCluster::crd()).expect("a CRD is JSON");
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        describe_defaults(&mut version["schema"]["openAPIV3Schema"]);
+        complete(&mut version["schema"]["openAPIV3Schema"]);
     }
     serde_json::from_value(crd).expect("descriptions alone were changed")
 }
@@ -24,19 +27,34 @@ pub fn crd_yaml() -> String {
     format!("# Generated from the Rust types by `cargo xtask codegen`.\n{yaml}")
 }
 
-fn describe_defaults(schema: &mut Value) {
+/// Completes a schema and all below it.
+fn complete(schema: &mut Value) {
+    describe_default(schema);
+    restrict_quantity(schema);
+    for property in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        complete(property.1);
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = schema.get_mut(below).filter(|below| below.is_object()) {
+            complete(below);
+        }
+    }
+}
+
+/// The generated type of a quantity takes any string, which the API server would refuse only in the pod.
+fn restrict_quantity(schema: &mut Value) {
+    let is_quantity = schema["description"].as_str().is_some_and(|text| text.starts_with("Quantity is a fixed-point"));
+    if is_quantity && schema["x-kubernetes-int-or-string"] == true {
+        schema["pattern"] = QUANTITY.into();
+        schema["description"] = "A quantity, as in `500m`, `2` or `256Mi`.".into();
+    }
+}
+
+fn describe_default(schema: &mut Value) {
     if let Some(default) = schema.get("default").filter(|default| !default.is_object() && !default.is_array()) {
         let said = format!(" Default: {}.", default.as_str().map_or_else(|| default.to_string(), str::to_owned));
         if let Some(Value::String(description)) = schema.get_mut("description") {
             description.push_str(&said);
-        }
-    }
-    for property in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
-        describe_defaults(property.1);
-    }
-    for below in ["items", "additionalProperties"] {
-        if let Some(below) = schema.get_mut(below).filter(|below| below.is_object()) {
-            describe_defaults(below);
         }
     }
 }
