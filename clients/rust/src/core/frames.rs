@@ -19,7 +19,7 @@ impl Core {
             "subscribed" => self.subscribed(id, frame),
             "ok" => self.confirmed(id, frame),
             "error" => self.refused(id, frame, now),
-            "resync" => self.resync(frame),
+            "resync" => self.resync(id, frame),
             "drain" => self.drain(id, frame, now),
             _ => {}
         }
@@ -41,20 +41,18 @@ impl Core {
         let Some(link) = find(&mut self.current, &mut self.next, id) else { return };
         let Some(Pending::Subscribe { room, since }) = link.answered(frame.reference) else { return };
         let (Some(state), Some(subscription)) = (self.rooms.get_mut(&room), link.rooms.get_mut(&room)) else { return };
-        let position = frame.position.or(since).unwrap_or(MessageId::MIN);
         let proven = since.is_none() || frame.recovered == Some(true);
+        let position = frame.position.or(since).unwrap_or(MessageId::MIN);
         subscription.confirmed = true;
-        subscription.last = start(since, position, proven, frame.replayed.unwrap_or(0));
-        if state.cursor.is_none() || since.is_some_and(|since| !proven && position < since) {
-            state.cursor = Some(subscription.last);
-        }
-        let cursor = state.cursor.unwrap_or(position);
+        subscription.last = if proven { since.unwrap_or(position) } else { position };
+        let cursor = *state.cursor.get_or_insert(position);
         let first = !std::mem::replace(&mut state.announced, true);
         if first {
             self.emit(Event::Subscribed { room: room.clone(), position: cursor });
         }
         if !proven {
-            self.emit(Event::Resync { room, reason: frame.reason.clone().unwrap_or_else(|| "unrecovered".to_owned()) });
+            let reason = frame.reason.as_deref().unwrap_or("unrecovered").to_owned();
+            self.rebase(id, room, position, reason);
         } else if !first {
             self.emit(Event::Recovered { room, replayed: frame.replayed.unwrap_or(0) });
         }
@@ -116,29 +114,32 @@ impl Core {
         self.emit(Event::SubscribeFailed { room, code, message });
     }
 
-    fn resync(&mut self, frame: &Incoming<'_>) {
-        let named = frame.room.as_deref().and_then(|name| self.rooms.get_key_value(name));
-        if let Some((room, _)) = named {
-            let (room, reason) = (room.clone(), frame.reason.clone().unwrap_or_default());
-            self.emit(Event::Resync { room, reason });
+    fn resync(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let Some((room, state)) = frame.room.as_deref().and_then(|name| self.rooms.get_key_value(name)) else { return };
+        let (room, cursor) = (room.clone(), state.cursor);
+        let Some(position) = frame.position.or(cursor) else { return };
+        if let Some(subscription) = self.link(id).and_then(|link| link.rooms.get_mut(&room)) {
+            subscription.last = position;
         }
+        self.rebase(id, room, position, frame.reason.clone().unwrap_or_default());
+    }
+
+    /// A room goes on at `position`, with what lies between missing. Forward only on the connection that serves: the
+    /// next one may have missed what the current one still brings. Back in any case: the stream itself went back.
+    fn rebase(&mut self, id: LinkId, room: Arc<str>, position: MessageId, reason: String) {
+        let serving = self.is_current(id);
+        if let Some(state) = self.rooms.get_mut(&room) {
+            if serving || state.cursor.is_none_or(|cursor| position < cursor) {
+                state.cursor = Some(position);
+            }
+        }
+        self.emit(Event::Resync { room, reason });
     }
 
     fn drain(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
         let retry_after = Duration::from_millis(frame.retry_after_ms.unwrap_or(0));
         let deadline = frame.deadline_ms.map_or(Duration::from_secs(86_400), Duration::from_millis);
         self.drained(id, retry_after, deadline, now);
-    }
-}
-
-/// Where a connection's part of the stream begins. Asked with a cursor that the stream has never reached (it was lost,
-/// or a failover went back), the gateway replays what there is, from the beginning.
-fn start(since: Option<MessageId>, position: MessageId, proven: bool, replayed: u64) -> MessageId {
-    match since {
-        None => position,
-        Some(since) if proven || position >= since => since,
-        Some(_) if replayed > 0 => MessageId::MIN,
-        Some(_) => position,
     }
 }
 

@@ -136,7 +136,7 @@ impl World {
         let since = request.get("since").map_or(last, |since| since.as_str().unwrap().parse().unwrap());
         let missed: Vec<_> = log.iter().copied().filter(|entry| *entry > since).collect();
         server.frames.push_back(json!({
-            "type": "subscribed", "ref": request["ref"], "room": room, "position": last,
+            "type": "subscribed", "ref": request["ref"], "room": room, "position": since,
             "recovered": true, "replayed": missed.len(),
         }));
         server.frames.extend(missed.into_iter().map(|entry| message(room, entry)));

@@ -279,22 +279,39 @@ fn an_unrecovered_room_is_told_so() {
     script.open(2, "b");
     let answer = json!({"type": "subscribed", "ref": 1, "room": "lobby", "position": "99-0", "recovered": false});
     assert_eq!(script.frame(2, answer), ["resync lobby unrecovered"]);
-    assert_eq!(script.message(2, "98-0"), ["message 98-0"]);
+    assert_eq!(script.message(2, "100-0"), ["message 100-0"]);
+    let resync = json!({"type": "resync", "room": "lobby", "reason": "trimmed", "position": "200-0"});
+    assert_eq!(script.frame(2, resync), ["resync lobby trimmed"]);
+    script.closed(2, None);
+    script.wait(0);
+    assert_eq!(script.open(3, "b"), ["connected b", "send 3 subscribe lobby 200-0"]);
 }
 
 #[test]
 fn a_stream_that_went_back_is_followed_from_its_new_position() {
-    for (replayed, first) in [(0, "4-0"), (2, "1-0")] {
-        let mut script = Script::served();
-        script.closed(1, None);
-        script.wait(0);
-        script.open(2, "b");
-        let answer = json!({
-            "type": "subscribed", "ref": 1, "room": "lobby", "position": "3-0", "recovered": false, "replayed": replayed,
-        });
-        assert_eq!(script.frame(2, answer), ["resync lobby unrecovered"]);
-        assert_eq!(script.message(2, first), [format!("message {first}")]);
-    }
+    let mut script = Script::served();
+    let resync = json!({"type": "resync", "room": "lobby", "reason": "reset", "position": "2-0"});
+    assert_eq!(script.frame(1, resync), ["resync lobby reset"]);
+    assert_eq!(script.message(1, "3-0"), ["message 3-0"]);
+    script.closed(1, None);
+    script.wait(0);
+    assert_eq!(script.open(2, "b"), ["connected b", "send 2 subscribe lobby 3-0"]);
+    let answer = json!({"type": "subscribed", "ref": 1, "room": "lobby", "position": "1-0", "recovered": false});
+    assert_eq!(script.frame(2, answer), ["resync lobby unrecovered"]);
+    assert_eq!(script.message(2, "2-0"), ["message 2-0"]);
+}
+
+#[test]
+fn a_hole_on_the_next_connection_does_not_stop_what_the_current_one_still_brings() {
+    let mut script = Script::served();
+    script.drain(1, 0, 1000);
+    script.wait(0);
+    script.open(2, "b");
+    script.subscribe("news");
+    let answer = json!({"type": "subscribed", "ref": 1, "room": "lobby", "position": "9-0", "recovered": false});
+    assert_eq!(script.frame(2, answer), ["resync lobby unrecovered"]);
+    assert_eq!(script.message(1, "8-0"), ["message 8-0"]);
+    assert_eq!(script.message(2, "10-0"), ["message 10-0"]);
 }
 
 #[test]
