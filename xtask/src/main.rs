@@ -1,7 +1,9 @@
 //! The project's own commands: demo, test, cluster, image, codegen.
 
 mod cluster;
+mod codegen;
 mod image;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Build the container image as an OCI archive, without Docker
     Image(image::Arguments),
+    /// Write the files that are generated from the types and the chart
+    Codegen(codegen::CodegenArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,5 +43,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),
+        Command::Codegen(arguments) => codegen::run(&arguments).map(|()| ExitCode::SUCCESS),
     }
 }
