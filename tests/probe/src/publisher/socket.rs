@@ -1,0 +1,105 @@
+//! Publishes through WebSockets of its own, where there is no Redis to write to.
+//!
+//! A gateway allows a connection only so many messages a second, so there are as many connections as the rate needs;
+//! each room has one of them, which keeps its numbers in order.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wscluster_client::{BuildError, Client, Event, MessageId, PublishError};
+
+use super::{Message, Plan, Turn};
+use crate::{clock, ledger::Fate, schedule::Schedule, shared::Shared};
+
+/// Below a gateway's default of 50 messages per second and connection.
+const RATE_PER_CONNECTION: f64 = 40.0;
+const MOST_CONNECTIONS: f64 = 256.0;
+/// Messages that may be due at once.
+const BATCH: usize = 1000;
+
+/// A publisher that is connecting.
+#[derive(Debug)]
+pub struct SocketPublisher {
+    clients: Vec<Client>,
+    connected: Arc<Notify>,
+    turn: Turn,
+}
+
+impl SocketPublisher {
+    /// Starts its connections.
+    ///
+    /// # Errors
+    /// If the URL is not one of a WebSocket.
+    pub fn connect(url: &str, plan: Plan) -> Result<Self, BuildError> {
+        let count = (plan.rate / RATE_PER_CONNECTION).ceil().clamp(1.0, MOST_CONNECTIONS) as usize;
+        let connected = Arc::new(Notify::new());
+        let client = |_| {
+            let connected = connected.clone();
+            Client::builder(url).connect_with(move |event| {
+                if let Event::Connected { .. } = event {
+                    connected.notify_one();
+                }
+            })
+        };
+        let clients = (0..count.min(plan.rooms.count())).map(client).collect::<Result<_, _>>()?;
+        Ok(Self { clients, connected, turn: Turn::new(plan) })
+    }
+
+    pub(super) async fn run(mut self, shared: &Shared, stop: &CancellationToken) {
+        for _ in 0..self.clients.len() {
+            tokio::select! {
+                () = self.connected.notified() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+        let mut schedule = Schedule::new(self.turn.plan.rate, clock::now());
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(schedule.wait(clock::now())) => {
+                    for sent_at in schedule.due(clock::now(), BATCH) {
+                        let message = self.turn.message(shared, sent_at);
+                        under_way.push(self.publish(message));
+                    }
+                }
+                Some((room, number, result)) = under_way.next() => decide(shared, room, number, result),
+            }
+        }
+        let rest = async {
+            while let Some((room, number, result)) = under_way.next().await {
+                decide(shared, room, number, result);
+            }
+        };
+        if tokio::time::timeout(self.turn.plan.settle, rest).await.is_err() {
+            shared.trouble("some publishes were not answered".to_owned());
+        }
+    }
+
+    /// Goes out now; what is awaited is the answer.
+    fn publish(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = (usize, u64, Result<MessageId, PublishError>)> + use<> {
+        let Message { room, number, payload } = message;
+        let payload = RawValue::from_string(payload).expect("numbered messages are JSON");
+        let client = &self.clients[room % self.clients.len()];
+        let answer = client.publish_raw(self.turn.plan.rooms.name(room), payload);
+        async move { (room, number, answer.await) }
+    }
+}
+
+fn decide(shared: &Shared, room: usize, number: u64, result: Result<MessageId, PublishError>) {
+    let fate = match result {
+        Ok(id) => Fate::Published(id),
+        Err(PublishError::Uncertain) => Fate::Uncertain,
+        Err(error) => {
+            shared.trouble(format!("publish: {error}"));
+            Fate::Failed
+        }
+    };
+    shared.decide(room, number, fate);
+}

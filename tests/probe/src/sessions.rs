@@ -1,0 +1,59 @@
+//! Opens the sessions at their pace and waits for them. What happens to them goes to the recorder.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use wscluster_client::{BuildError, Client};
+
+use crate::{clock, options::Options, payload::Rooms, schedule::Schedule, shared::Shared};
+
+/// Sessions that may be opened in one go.
+const BATCH: usize = 50;
+
+/// Starts all sessions, no faster than their pace; fewer when `stop` comes first.
+///
+/// # Errors
+/// If the URL is not one of a WebSocket.
+pub async fn open(
+    options: &Options,
+    rooms: &Rooms,
+    shared: &Arc<Shared>,
+    stop: &CancellationToken,
+) -> Result<Vec<Client>, BuildError> {
+    let total = options.sessions.get();
+    let mut clients = Vec::with_capacity(total);
+    let mut schedule = Schedule::new(options.connect_rate, clock::now());
+    while clients.len() < total && !stop.is_cancelled() {
+        for _ in schedule.due(clock::now(), BATCH.min(total - clients.len())) {
+            clients.push(session(options, rooms, shared, clients.len())?);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(schedule.wait(clock::now())) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(clients)
+}
+
+/// Waits until every room of every session is subscribed; false if that takes longer than `patience` or `stop` comes.
+pub async fn all_subscribed(options: &Options, shared: &Shared, patience: Duration, stop: &CancellationToken) -> bool {
+    let wanted = options.sessions.get() * options.rooms_each();
+    let subscribed = async {
+        while shared.lock().subscriptions() < wanted {
+            shared.changed().await;
+        }
+    };
+    tokio::select! {
+        outcome = tokio::time::timeout(patience, subscribed) => outcome.is_ok(),
+        () = stop.cancelled() => false,
+    }
+}
+
+fn session(options: &Options, rooms: &Rooms, shared: &Arc<Shared>, index: usize) -> Result<Client, BuildError> {
+    let recorder = shared.clone();
+    let client = Client::builder(&options.url).connect_with(move |event| recorder.event(index, event))?;
+    for room in rooms.of_session(index, options.rooms_each()) {
+        client.subscribe(rooms.name(room), None);
+    }
+    Ok(client)
+}
