@@ -96,6 +96,11 @@ impl Client {
         self.command(Command::Close);
     }
 
+    /// Waits until the session is over and every goodbye has been said.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
     /// A command to a session that is over has no effect; a publish then answers `NotConnected`.
     fn command(&self, command: Command) {
         self.commands.send(command).ok();

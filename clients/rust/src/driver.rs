@@ -15,6 +15,7 @@ use futures::{StreamExt, future::BoxFuture};
 use serde_json::value::RawValue;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Instant, Sleep},
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -73,6 +74,8 @@ pub(crate) struct Driver {
     sink: Sink,
     outbox: VecDeque<Event>,
     slots: Vec<Slot>,
+    /// Goodbyes under way.
+    leaving: Vec<JoinHandle<()>>,
     replies: BTreeMap<Token, Reply>,
     last_token: Token,
     started: Instant,
@@ -93,6 +96,7 @@ impl Driver {
             sink,
             outbox: VecDeque::new(),
             slots: Vec::new(),
+            leaving: Vec::new(),
             replies: BTreeMap::new(),
             last_token: 0,
             started: Instant::now(),
@@ -106,6 +110,9 @@ impl Driver {
             self.step(&mut timer).await;
             self.carry_out().await;
             self.arm(timer.as_mut());
+        }
+        for goodbye in self.leaving {
+            goodbye.await.ok();
         }
     }
 
@@ -179,7 +186,8 @@ impl Driver {
                 Effect::Send(link, text) => self.send(link, text).await,
                 Effect::Leave(link) => {
                     if let Some(Slot::Open(_, socket)) = self.take(link) {
-                        tokio::spawn(socket::leave(socket));
+                        self.leaving.retain(|goodbye| !goodbye.is_finished());
+                        self.leaving.push(tokio::spawn(socket::leave(socket)));
                     }
                 }
                 Effect::Abort(link) => drop(self.take(link)),
@@ -216,7 +224,6 @@ impl Driver {
 
     fn finish(&mut self) {
         self.finished = true;
-        self.commands.close();
         self.slots.clear();
         self.replies.clear();
     }

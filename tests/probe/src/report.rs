@@ -174,9 +174,29 @@ mod tests {
     fn the_keys_are_those_that_others_read() {
         let json = serde_json::to_value(report()).unwrap();
         for key in [
-            "sessions", "rooms", "published", "uncertain", "expected", "received", "lost", "duplicated", "reordered",
-            "unexpected", "resyncs", "moves", "disconnectsWithoutNotice", "forced", "longestGapMs", "gapP99Ms", "gapMs",
-            "peakReconnectsPerSecond", "connectErrors", "latencyMs", "durationSeconds", "verdict", "examples",
+            "sessions",
+            "rooms",
+            "published",
+            "uncertain",
+            "expected",
+            "received",
+            "lost",
+            "duplicated",
+            "reordered",
+            "unexpected",
+            "resyncs",
+            "moves",
+            "disconnectsWithoutNotice",
+            "forced",
+            "longestGapMs",
+            "gapP99Ms",
+            "gapMs",
+            "peakReconnectsPerSecond",
+            "connectErrors",
+            "latencyMs",
+            "durationSeconds",
+            "verdict",
+            "examples",
         ] {
             assert!(json.get(key).is_some(), "{key}");
         }

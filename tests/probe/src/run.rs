@@ -22,6 +22,8 @@ use crate::{
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at what is outstanding, which takes a while with many sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long the sessions' goodbyes may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// After the report was fetched: for whoever asks again because the answer was lost.
 const ENCORE: Duration = Duration::from_secs(3);
 
@@ -43,8 +45,7 @@ impl Run {
         let (phase, phases) = watch::channel(Phase::Connecting);
         let (report, reports) = watch::channel(None);
         let shared = Shared::new(Recorder::new(options.sessions.get(), rooms.clone()));
-        let control =
-            Control { shared, phase: phases, report: reports, finish, collected: watch::Sender::new(false) };
+        let control = Control { shared, phase: phases, report: reports, finish, collected: watch::Sender::new(false) };
         Self { options, rooms, control, phase, report, started: Instant::now() }
     }
 
@@ -92,9 +93,9 @@ impl Run {
         publishing.await.context("the publisher failed")?;
         self.settle(shared).await;
         let report = shared.lock().report(self.started.elapsed().as_secs_f64(), clock::now());
+        close(&clients, shared).await;
         self.report.send_replace(Some(report.clone()));
         self.phase.send_replace(Phase::Done);
-        close(&clients, shared);
         Ok(report)
     }
 
@@ -185,7 +186,9 @@ impl Run {
     }
 }
 
-fn close(clients: &[Client], shared: &Arc<Shared>) {
+async fn close(clients: &[Client], shared: &Arc<Shared>) {
     shared.lock().close();
     clients.iter().for_each(Client::close);
+    let goodbyes = futures::future::join_all(clients.iter().map(Client::closed));
+    tokio::time::timeout(GOODBYE, goodbyes).await.ok();
 }

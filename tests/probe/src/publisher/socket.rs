@@ -80,10 +80,7 @@ impl SocketPublisher {
     }
 
     /// Goes out now; what is awaited is the answer.
-    fn publish(
-        &self,
-        message: Message,
-    ) -> impl Future<Output = (usize, u64, Result<MessageId, PublishError>)> + use<> {
+    fn publish(&self, message: Message) -> impl Future<Output = (usize, u64, Result<MessageId, PublishError>)> + use<> {
         let Message { room, number, payload } = message;
         let payload = RawValue::from_string(payload).expect("numbered messages are JSON");
         let client = &self.clients[room % self.clients.len()];
