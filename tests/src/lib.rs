@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod fleet;
 pub mod image;
 pub mod packages;
 pub mod progress;

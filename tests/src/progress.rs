@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
@@ -52,6 +53,14 @@ impl Step {
             Shown::Lines { .. } => eprintln!("{line}"),
         }
     }
+}
+
+/// Shows `what` while `work` runs; an error says what was being done.
+pub async fn during<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let step = Step::start(what, None);
+    let outcome = work.await.with_context(|| format!("could not {what}"))?;
+    step.done();
+    Ok(outcome)
 }
 
 fn spinner(what: &str, about: &str) -> Shown {

@@ -2,7 +2,10 @@
 
 mod cluster;
 mod codegen;
+mod demo;
 mod image;
+mod site;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -19,6 +22,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A Kubernetes, a fleet, live sessions through a rolling upgrade, and a report
+    Demo(demo::DemoArgs),
+    /// Everything that proves the project
+    Test(test::TestArgs),
     /// A real Kubernetes on this machine: start it, look into it, take it down
     Cluster(cluster::Arguments),
     /// Build the container image as an OCI archive, without Docker
@@ -41,6 +48,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Test(arguments) => test::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -58,7 +58,7 @@ pub async fn install_operator(client: &Client, manifest: &Path, within: Duration
         "wsclusters.wscluster.dev",
         within,
         "to be Established",
-        |crd| is_established(crd),
+        is_established,
     )
     .await?;
     wait_for::<Deployment>(
@@ -66,7 +66,7 @@ pub async fn install_operator(client: &Client, manifest: &Path, within: Duration
         "wscluster-operator",
         within,
         "to be available",
-        |deployment| is_available(deployment),
+        is_available,
     )
     .await?;
     Ok(())

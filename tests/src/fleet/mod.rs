@@ -75,7 +75,7 @@ impl Fleet {
 
     /// Waits until the operator has seen the newest spec and reports the condition `Ready` and an idle `Progressing`.
     pub async fn wait_ready(&self, within: Duration) -> Result<WsCluster> {
-        wait_for(self.clusters(), &self.name, within, "to be Ready", |cluster| settled(cluster)).await
+        wait_for(self.clusters(), &self.name, within, "to be Ready", settled).await
     }
 
     /// Waits until the condition `type_` has this status and, where given, this reason.
@@ -88,7 +88,8 @@ impl Fleet {
     ) -> Result<WsCluster> {
         let what = format!("to have {type_}={status} ({})", reason.unwrap_or("any reason"));
         wait_for(self.clusters(), &self.name, within, &what, |cluster| {
-            condition(cluster, type_).is_some_and(|found| found.status == status && reason.is_none_or(|r| found.reason == r))
+            condition(cluster, type_)
+                .is_some_and(|found| found.status == status && reason.is_none_or(|r| found.reason == r))
         })
         .await
     }

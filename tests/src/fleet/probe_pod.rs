@@ -69,7 +69,7 @@ impl ProbePod {
     pub async fn start(client: &Client, namespace: &str, name: &str, plan: &ProbePlan) -> Result<Self> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         pods.create(&PostParams::default(), &manifest(name, plan)?).await?;
-        wait_for(pods, name, Duration::from_secs(60), "to run", |pod| {
+        wait_for(pods, name, Duration::from_mins(1), "to run", |pod| {
             pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
         })
         .await?;

@@ -67,13 +67,12 @@ pub async fn until<T, F: Future<Output = Result<Option<T>>>>(
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> Result<T> {
-    let mut last_error = None;
     loop {
-        match look().await {
+        let last_error = match look().await {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) => last_error = None,
-            Err(error) => last_error = Some(error),
-        }
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
         if deadline.left().is_zero() {
             let because = last_error.map_or_else(String::new, |error| format!(": {error:#}"));
             bail!("gave up waiting until {what}{because}");
