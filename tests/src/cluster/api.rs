@@ -15,14 +15,14 @@ use tokio::time::{sleep, timeout};
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A client that goes by a kubeconfig file.
-pub async fn client(kubeconfig: &Path) -> Result<Client> {
+pub(super) async fn client(kubeconfig: &Path) -> Result<Client> {
     let read = Kubeconfig::read_from(kubeconfig).with_context(|| format!("cannot read {}", kubeconfig.display()))?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
 
 /// Runs a future to its end on a thread and a runtime of its own.
-pub fn block_on<T: Send>(future: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(super) fn block_on<T: Send>(future: impl Future<Output = Result<T>> + Send) -> Result<T> {
     thread::scope(|scope| {
         let worker = scope.spawn(|| Builder::new_current_thread().enable_all().build()?.block_on(future));
         worker.join().map_err(|_| anyhow!("a task of the testbed panicked"))?
@@ -30,7 +30,7 @@ pub fn block_on<T: Send>(future: impl Future<Output = Result<T>> + Send) -> Resu
 }
 
 /// Waits until `/readyz` says ok.
-pub fn wait_ready(kubeconfig: &Path, limit: Duration) -> Result<()> {
+pub(super) fn wait_ready(kubeconfig: &Path, limit: Duration) -> Result<()> {
     block_on(async {
         let client = client(kubeconfig).await?;
         let ready = async {
@@ -43,7 +43,7 @@ pub fn wait_ready(kubeconfig: &Path, limit: Duration) -> Result<()> {
 }
 
 /// Whether `/readyz` says ok now.
-pub async fn is_ready(client: &Client) -> bool {
+pub(super) async fn is_ready(client: &Client) -> bool {
     let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { return false };
     let answer = timeout(Duration::from_secs(2), client.request_text(request)).await;
     matches!(answer, Ok(Ok(text)) if text == "ok")
@@ -51,7 +51,7 @@ pub async fn is_ready(client: &Client) -> bool {
 
 /// What the API server knows of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeState {
+pub(super) struct NodeState {
     /// Its name.
     pub name: String,
     /// Whether it is ready.
@@ -61,13 +61,13 @@ pub struct NodeState {
 }
 
 /// The nodes of a cluster.
-pub async fn nodes(client: &Client) -> Result<Vec<NodeState>> {
+pub(super) async fn nodes(client: &Client) -> Result<Vec<NodeState>> {
     let list = Api::<Node>::all(client.clone()).list(&kube::api::ListParams::default()).await?;
     Ok(list.items.iter().map(node_state).collect())
 }
 
 /// Whether pods can be made in the default namespace.
-pub async fn has_service_account(client: &Client) -> bool {
+pub(super) async fn has_service_account(client: &Client) -> bool {
     Api::<ServiceAccount>::namespaced(client.clone(), "default").get("default").await.is_ok()
 }
 

@@ -47,12 +47,12 @@ pub struct ExposedPort {
 pub type Exposures = BTreeMap<String, Exposed>;
 
 /// Reads where the Services of a testbed can be reached.
-pub fn exposures(layout: &Layout) -> Exposures {
+pub(super) fn exposures(layout: &Layout) -> Exposures {
     fs::read(layout.forwards()).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// Runs until the keeper ends.
-pub async fn run(layout: &Layout, dialler: &Dialler) -> Result<()> {
+pub(super) async fn run(layout: &Layout, dialler: &Dialler) -> Result<()> {
     let client = api::client(&layout.kubeconfig()).await?;
     while !api::is_ready(&client).await {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -11,7 +11,7 @@ use super::wait;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Makes the cgroup in every hierarchy, ready to have children.
-pub fn create(name: &str) -> Result<()> {
+pub(super) fn create(name: &str) -> Result<()> {
     for hierarchy in hierarchies() {
         let group = hierarchy.join(name);
         fs::create_dir_all(&group).with_context(|| format!("cannot create the cgroup {}", group.display()))?;
@@ -23,17 +23,11 @@ pub fn create(name: &str) -> Result<()> {
 }
 
 /// Removes the cgroup, the deepest first. Its processes have ended, but the kernel may take a moment to notice.
-pub fn remove(name: &str) -> Result<()> {
+pub(super) fn remove(name: &str) -> Result<()> {
     wait::until(&format!("the cgroup {name} to become empty"), Duration::from_secs(10), || {
         let left = hierarchies().into_iter().map(|hierarchy| hierarchy.join(name)).filter(|group| !remove_tree(group));
         Ok((left.count() == 0).then_some(()))
     })
-}
-
-/// The cgroups with a name that starts so, in all hierarchies.
-pub fn with_prefix(prefix: &str) -> Vec<PathBuf> {
-    let entries = hierarchies().into_iter().filter_map(|hierarchy| fs::read_dir(hierarchy).ok()).flatten().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).map(|entry| entry.path()).collect()
 }
 
 fn is_unified() -> bool {

@@ -8,7 +8,7 @@ use super::layout::{API_PORT, Layout, SERVICES, node_address, node_name};
 
 /// What must be there before a component can start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub(super) enum Gate {
     /// Nothing.
     None,
     /// Something listens on this address.
@@ -23,7 +23,7 @@ pub enum Gate {
 
 /// One program of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Component {
+pub(super) struct Component {
     /// Its name in status and logs.
     pub name: &'static str,
     /// The program.
@@ -38,7 +38,7 @@ pub struct Component {
 
 /// Where the programs are.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Programs {
+pub(super) struct Programs {
     /// Folder with the Kubernetes programs.
     pub kubernetes: PathBuf,
     /// Folder with `coredns`.
@@ -48,7 +48,7 @@ pub struct Programs {
 }
 
 /// The programs of a node: the control plane too on node 1.
-pub fn of_node(layout: &Layout, programs: &Programs, node: u32) -> Vec<Component> {
+pub(super) fn of_node(layout: &Layout, programs: &Programs, node: u32) -> Vec<Component> {
     let mut all = if node == 1 { control_plane(layout, programs) } else { Vec::new() };
     all.extend(worker(layout, programs, node));
     all

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::layout::{ALL_PODS, Layout, node_address, node_name, pod_range};
 
 /// The image that holds a pod's namespaces.
-pub const PAUSE_IMAGE: &str = "wscluster.dev/pause:1";
+pub(super) const PAUSE_IMAGE: &str = "wscluster.dev/pause:1";
 /// containerd's socket, in the node's own empty /run.
-pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+pub(super) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The kubelet's settings (a JSON document is YAML too).
-pub fn kubelet(layout: &Layout, node: u32) -> Value {
+pub(super) fn kubelet(layout: &Layout, node: u32) -> Value {
     let file = |name: String| layout.pki().join(name);
     let name = node_name(node);
     json!({
@@ -50,7 +50,7 @@ pub fn kubelet(layout: &Layout, node: u32) -> Value {
 }
 
 /// kube-proxy's settings.
-pub fn proxy(layout: &Layout, node: u32) -> Value {
+pub(super) fn proxy(layout: &Layout, node: u32) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -67,7 +67,7 @@ pub fn proxy(layout: &Layout, node: u32) -> Value {
 }
 
 /// containerd's settings.
-pub fn containerd(snapshotter: &str) -> String {
+pub(super) fn containerd(snapshotter: &str) -> String {
     format!(
         r#"version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -85,7 +85,7 @@ pub fn containerd(snapshotter: &str) -> String {
 
 /// How pods get their network: a link of its own to the node for each, so that all traffic, also between pods of one node,
 /// passes the node's rules (on a bridge, answers of a Service's pod on the same node would bypass them).
-pub fn pod_network(node: u32) -> Value {
+pub(super) fn pod_network(node: u32) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -102,7 +102,7 @@ pub fn pod_network(node: u32) -> Value {
 }
 
 /// CoreDNS's settings.
-pub fn corefile(layout: &Layout) -> String {
+pub(super) fn corefile(layout: &Layout) -> String {
     let address = node_address(1);
     let kubeconfig = layout.pki().join("dns.kubeconfig");
     format!(
@@ -125,7 +125,7 @@ pub fn corefile(layout: &Layout) -> String {
 }
 
 /// What the API server writes to its audit log: who changed what, without bodies.
-pub fn audit_policy() -> Value {
+pub(super) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",

@@ -12,7 +12,7 @@ use super::{cgroups, processes, wait};
 use crate::cache::Lock;
 
 /// Takes an instance down; says whether there was anything.
-pub fn down(instance: &Instance) -> Result<bool> {
+pub(super) fn down(instance: &Instance) -> Result<bool> {
     let layout = Layout::of(instance);
     let lock = Lock::take(&layout.lock(), || eprintln!("  another run is busy with {instance}; waiting for it"))?;
     let was_there = layout.root().exists() || !processes::of(&layout).is_empty();
@@ -22,7 +22,7 @@ pub fn down(instance: &Instance) -> Result<bool> {
 }
 
 /// Removes everything of a testbed. The caller holds its lock.
-pub fn remove(layout: &Layout) -> Result<()> {
+pub(super) fn remove(layout: &Layout) -> Result<()> {
     processes::end(layout, |_| true)?;
     for node in 1..=MAX_NODES {
         cgroups::remove(&layout.cgroup(node))?;
@@ -31,7 +31,7 @@ pub fn remove(layout: &Layout) -> Result<()> {
 }
 
 /// Removes the state folder. Mounts of a namespace that is just going may keep parts of it busy for a moment.
-pub fn remove_files(layout: &Layout) -> Result<()> {
+pub(super) fn remove_files(layout: &Layout) -> Result<()> {
     wait::until(&format!("{} to be removable", layout.root().display()), Duration::from_secs(10), || {
         match fs::remove_dir_all(layout.root()) {
             Ok(()) => Ok(Some(())),
@@ -45,7 +45,7 @@ pub fn remove_files(layout: &Layout) -> Result<()> {
 }
 
 /// Removes what killed test runs left: testbeds that were to end with their starter, and of which no process is left.
-pub fn sweep() -> Result<()> {
+pub(super) fn sweep() -> Result<()> {
     for entry in fs::read_dir(testbeds()).into_iter().flatten().flatten() {
         if !entry.path().is_dir() {
             continue;

@@ -30,7 +30,7 @@ const KINDS: &[&str] = &[
 const COMPONENT_LINES: usize = 400;
 
 /// Writes everything of a namespace, and the components' logs, into a folder.
-pub fn run(cluster: &Cluster, namespace: &str, folder: &Path) -> Result<()> {
+pub(super) fn run(cluster: &Cluster, namespace: &str, folder: &Path) -> Result<()> {
     let ask = |arguments: &[&str]| ask(cluster, namespace, arguments);
     write(&folder.join("events.txt"), &ask(&["get", "events", "--sort-by=.lastTimestamp", "-o", "wide"]))?;
     write(&folder.join("pods.txt"), &ask(&["get", "pods", "-o", "wide"]))?;

@@ -17,7 +17,7 @@ use super::pki;
 use crate::cache::write_atomically;
 
 /// Runs until the keeper ends.
-pub fn run(layout: &Layout, namespace: &File) -> Result<()> {
+pub(super) fn run(layout: &Layout, namespace: &File) -> Result<()> {
     let inside = Arc::new(runtime_in(namespace)?);
     let outside = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let layout = layout.clone();
@@ -34,7 +34,7 @@ pub fn run(layout: &Layout, namespace: &File) -> Result<()> {
 }
 
 /// A runtime whose threads are in a network namespace. What its tasks connect to, they see from there.
-pub fn runtime_in(namespace: &File) -> Result<Runtime> {
+pub(super) fn runtime_in(namespace: &File) -> Result<Runtime> {
     let namespace = namespace.try_clone()?;
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -51,7 +51,7 @@ pub fn runtime_in(namespace: &File) -> Result<Runtime> {
 
 /// Connects from inside the node.
 #[derive(Clone, Debug)]
-pub struct Dialler {
+pub(super) struct Dialler {
     inside: Handle,
 }
 
@@ -63,7 +63,7 @@ impl Dialler {
 
 /// A listener on 127.0.0.1 that leads to an address inside, until it is dropped.
 #[derive(Debug)]
-pub struct Forward {
+pub(super) struct Forward {
     /// The port of 127.0.0.1.
     pub port: u16,
     task: JoinHandle<()>,
@@ -71,7 +71,7 @@ pub struct Forward {
 
 impl Forward {
     /// Listens on the preferred port if it is free, else on any.
-    pub async fn listen(dialler: &Dialler, target: SocketAddr, preferred: Option<u16>) -> Result<Self> {
+    pub(super) async fn listen(dialler: &Dialler, target: SocketAddr, preferred: Option<u16>) -> Result<Self> {
         let on = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         let listener = match on(preferred.unwrap_or(0)).await {
             Ok(listener) => listener,

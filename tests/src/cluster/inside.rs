@@ -16,7 +16,7 @@ use super::{configs, supervisor};
 const OWN_FOLDERS: &[&str] = &["lib/kubelet", "lib/containerd", "lib/cni", "log/pods", "log/containers"];
 
 /// Runs until the node is ended.
-pub fn run(layout: &Layout, node: u32) -> Result<()> {
+pub(super) fn run(layout: &Layout, node: u32) -> Result<()> {
     let settings = Settings::read(layout)?;
     fs::write("/proc/sys/kernel/hostname", node_name(node)).context("cannot set the host name")?;
     mount_own_folders(layout, node)?;

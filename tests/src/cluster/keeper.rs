@@ -20,7 +20,7 @@ use super::{cgroups, down, forwarder, plug, processes, wait};
 use crate::cache::Lock;
 
 /// Runs until the node ends or, with a lifeline, until the process that started it is gone.
-pub fn run(layout: &Layout, node: u32) -> Result<()> {
+pub(super) fn run(layout: &Layout, node: u32) -> Result<()> {
     // A session of its own: a Ctrl-C meant for the starter is not meant for us.
     let _ = setsid();
     let settings = Settings::read(layout)?;

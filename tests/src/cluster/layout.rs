@@ -11,19 +11,19 @@ use crate::cache;
 
 /// Pods and Services of each testbed use 198.18.0.0/15, which is set aside for benchmarks (RFC 2544): nothing outside the
 /// testbed's own network namespaces can have these addresses.
-pub const SERVICES: &str = "198.18.128.0/17";
+pub(super) const SERVICES: &str = "198.18.128.0/17";
 /// All pods of all nodes.
-pub const ALL_PODS: &str = "198.18.64.0/18";
+pub(super) const ALL_PODS: &str = "198.18.64.0/18";
 /// The API server's Service, `kubernetes.default`.
-pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 128, 1);
+pub(super) const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(198, 18, 128, 1);
 /// Where the API server listens in node 1.
-pub const API_PORT: u16 = 6443;
+pub(super) const API_PORT: u16 = 6443;
 /// First address that a LoadBalancer Service may get.
-pub const LOAD_BALANCERS: Ipv4Addr = Ipv4Addr::new(198, 18, 32, 0);
+pub(super) const LOAD_BALANCERS: Ipv4Addr = Ipv4Addr::new(198, 18, 32, 0);
 /// How many addresses there are for LoadBalancer Services (a /20).
-pub const LOAD_BALANCER_COUNT: u32 = 4096;
+pub(super) const LOAD_BALANCER_COUNT: u32 = 4096;
 /// The pod ranges leave room for so many nodes.
-pub const MAX_NODES: u32 = 4;
+pub(super) const MAX_NODES: u32 = 4;
 
 /// Name of a testbed: several stand side by side on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -164,7 +164,7 @@ impl Layout {
 }
 
 /// The folder with all testbeds of this user.
-pub fn testbeds() -> PathBuf {
+pub(super) fn testbeds() -> PathBuf {
     cache::folder().join("testbeds")
 }
 
@@ -179,7 +179,7 @@ pub fn node_address(node: u32) -> Ipv4Addr {
 }
 
 /// The range of the pods of a node.
-pub fn pod_range(node: u32) -> String {
+pub(super) fn pod_range(node: u32) -> String {
     format!("198.18.{}.0/20", 64 + 16 * (node - 1))
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::layout::{API_PORT, KUBERNETES_SERVICE, Layout, node_address, node_name};
 
 /// Makes everything for `nodes` nodes.
-pub fn create(layout: &Layout, nodes: u32) -> Result<()> {
+pub(super) fn create(layout: &Layout, nodes: u32) -> Result<()> {
     let folder = layout.pki();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let authority = Authority::create(&folder)?;
@@ -53,7 +53,7 @@ pub fn create(layout: &Layout, nodes: u32) -> Result<()> {
 }
 
 /// Writes a kubeconfig of one user for one server address, complete in itself.
-pub fn kubeconfig(layout: &Layout, user: &str, server: &str, path: &Path) -> Result<()> {
+pub(super) fn kubeconfig(layout: &Layout, user: &str, server: &str, path: &Path) -> Result<()> {
     let folder = layout.pki();
     let embed = |file: String| -> Result<String> {
         let path = folder.join(file);

@@ -11,7 +11,7 @@ use super::{processes, wait};
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Keeps the node plugged in for as long as it lives.
-pub fn keep_plugged(layout: &Layout, node: u32, init: i32) -> Result<()> {
+pub(super) fn keep_plugged(layout: &Layout, node: u32, init: i32) -> Result<()> {
     let mut plugged_into = None;
     loop {
         let first = processes::init(layout, 1);

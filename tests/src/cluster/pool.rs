@@ -7,13 +7,13 @@ use super::layout::{LOAD_BALANCER_COUNT, LOAD_BALANCERS};
 
 /// Who has which address.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub(super) struct Pool {
     taken: BTreeMap<String, Ipv4Addr>,
 }
 
 impl Pool {
     /// The owner's address: the one that it has, else the first that is free; none when all are taken.
-    pub fn assign(&mut self, owner: &str) -> Option<Ipv4Addr> {
+    pub(super) fn assign(&mut self, owner: &str) -> Option<Ipv4Addr> {
         if let Some(address) = self.taken.get(owner) {
             return Some(*address);
         }
@@ -23,14 +23,14 @@ impl Pool {
     }
 
     /// Takes note of an address that was assigned before our time. One that is not ours, or another's, is not kept.
-    pub fn adopt(&mut self, owner: &str, address: Ipv4Addr) {
+    pub(super) fn adopt(&mut self, owner: &str, address: Ipv4Addr) {
         if all().any(|ours| ours == address) && !self.taken.values().any(|taken| *taken == address) {
             self.taken.insert(owner.to_owned(), address);
         }
     }
 
     /// Takes the address back.
-    pub fn release(&mut self, owner: &str) {
+    pub(super) fn release(&mut self, owner: &str) {
         self.taken.remove(owner);
     }
 }

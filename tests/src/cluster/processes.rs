@@ -17,7 +17,7 @@ use super::wait;
 
 /// A process of a testbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// Its id, as seen from the machine.
     pub pid: i32,
     /// What it does.
@@ -27,27 +27,27 @@ pub struct Found {
 }
 
 /// All keepers and node processes of a testbed.
-pub fn of(layout: &Layout) -> Vec<Found> {
+pub(super) fn of(layout: &Layout) -> Vec<Found> {
     every_process().filter_map(|pid| parse(layout.root(), pid, &arguments(pid)?)).collect()
 }
 
 /// The keeper of each node.
-pub fn keepers(layout: &Layout) -> BTreeMap<u32, i32> {
+pub(super) fn keepers(layout: &Layout) -> BTreeMap<u32, i32> {
     in_role(layout, Role::Keeper)
 }
 
 /// The process 1 of each node.
-pub fn inits(layout: &Layout) -> BTreeMap<u32, i32> {
+pub(super) fn inits(layout: &Layout) -> BTreeMap<u32, i32> {
     in_role(layout, Role::Inside)
 }
 
 /// Process 1 of a node.
-pub fn init(layout: &Layout, node: u32) -> Option<i32> {
+pub(super) fn init(layout: &Layout, node: u32) -> Option<i32> {
     inits(layout).get(&node).copied()
 }
 
 /// Ends the chosen processes, and returns when they are gone.
-pub fn end(layout: &Layout, chosen: impl Fn(&Found) -> bool) -> Result<()> {
+pub(super) fn end(layout: &Layout, chosen: impl Fn(&Found) -> bool) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         // Keepers first, so that none starts something while its node is ended.

@@ -9,7 +9,7 @@ use super::{inside, keeper};
 
 /// What a process of the testbed does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Holds a node from outside: when it ends, so does the node.
     Keeper,
     /// Is process 1 of a node.
@@ -25,17 +25,17 @@ impl Role {
     }
 
     /// The role that an argument names.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Keeper, Self::Inside].into_iter().find(|role| role.name() == name)
     }
 
     /// The arguments that start it.
-    pub fn arguments(self, layout: &Layout, node: u32) -> [String; 3] {
+    pub(crate) fn arguments(self, layout: &Layout, node: u32) -> [String; 3] {
         [self.name().to_owned(), layout.root().display().to_string(), node.to_string()]
     }
 
     /// The command that starts it.
-    pub fn command(self, program: &Path, layout: &Layout, node: u32) -> Command {
+    pub(crate) fn command(self, program: &Path, layout: &Layout, node: u32) -> Command {
         let mut command = Command::new(program);
         command.args(self.arguments(layout, node));
         command
@@ -43,7 +43,7 @@ impl Role {
 }
 
 /// Plays the role that the arguments name, and ends the process; returns when they name none.
-pub fn run_if_asked() {
+pub(crate) fn run_if_asked() {
     let arguments: Vec<String> = env::args().collect();
     let [_, role, root, node] = arguments.as_slice() else { return };
     let (Some(role), Ok(node)) = (Role::parse(role), node.parse()) else { return };

@@ -12,7 +12,7 @@ use crate::cache::write_atomically;
 /// What a testbed was started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Settings {
+pub(super) struct Settings {
     /// Number of nodes.
     pub nodes: u32,
     /// Whether it ends with the process that started it.
@@ -23,14 +23,14 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the settings of a testbed that has been started.
-    pub fn read(layout: &Layout) -> Result<Self> {
+    pub(super) fn read(layout: &Layout) -> Result<Self> {
         let path = layout.settings();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
     }
 
     /// Writes them.
-    pub fn write(&self, layout: &Layout) -> Result<()> {
+    pub(super) fn write(&self, layout: &Layout) -> Result<()> {
         write_atomically(&layout.settings(), &serde_json::to_vec_pretty(self)?)
     }
 }

@@ -25,7 +25,7 @@ use crate::{image, packages};
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
 /// What came out of a start.
-pub struct Started {
+pub(super) struct Started {
     /// Where the testbed is.
     pub layout: Layout,
     /// What it was started with.
@@ -37,7 +37,7 @@ pub struct Started {
 }
 
 /// Makes sure that a testbed runs and is ready.
-pub fn up(options: &ClusterOptions) -> Result<Started> {
+pub(super) fn up(options: &ClusterOptions) -> Result<Started> {
     check_machine(options)?;
     packages::ensure()?;
     let settings = Settings { nodes: options.nodes, lifeline: options.lifeline, programs: programs()? };
@@ -54,7 +54,7 @@ pub fn up(options: &ClusterOptions) -> Result<Started> {
 }
 
 /// Starts a node of a running testbed that is not there, and waits until it is ready.
-pub fn start_node(layout: &Layout, settings: &Settings, node: u32) -> Result<Vec<ChildStdin>> {
+pub(super) fn start_node(layout: &Layout, settings: &Settings, node: u32) -> Result<Vec<ChildStdin>> {
     let _lock = Lock::take(&layout.lock(), || ())?;
     start_missing(layout, settings, &[node])
 }

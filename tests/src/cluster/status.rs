@@ -53,7 +53,7 @@ pub struct NodeStatus {
 }
 
 /// Looks at a testbed.
-pub fn of(layout: &Layout) -> Result<Status> {
+pub(super) fn of(layout: &Layout) -> Result<Status> {
     let settings = Settings::read(layout).ok();
     let keepers = processes::keepers(layout);
     let known = if keepers.is_empty() { Vec::new() } else { ask_nodes(layout) };

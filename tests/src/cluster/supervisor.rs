@@ -72,7 +72,7 @@ struct Supervised {
 }
 
 /// Runs the components until the node is ended.
-pub fn run(layout: &Layout, node: u32, components: Vec<Component>) -> Result<()> {
+pub(super) fn run(layout: &Layout, node: u32, components: Vec<Component>) -> Result<()> {
     let children = child_signals()?;
     let api = watch_api(layout);
     let mut all: Vec<Supervised> = components.into_iter().map(Supervised::new).collect();
@@ -91,7 +91,7 @@ pub fn run(layout: &Layout, node: u32, components: Vec<Component>) -> Result<()>
 }
 
 /// Reads what the components of a node do; nothing when the node has not come so far.
-pub fn reports(layout: &Layout, node: u32) -> Vec<Report> {
+pub(super) fn reports(layout: &Layout, node: u32) -> Vec<Report> {
     let text = fs::read(layout.components(node)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }

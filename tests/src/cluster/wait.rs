@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until `ready` gives a value; says what was awaited when the time is over.
-pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(super) fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(value) = ready()? {
@@ -22,6 +22,6 @@ pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<O
 }
 
 /// The pause between two looks.
-pub fn pause() {
+pub(super) fn pause() {
     thread::sleep(INTERVAL);
 }
