@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn delays_spread_over_the_whole_range() {
-        let backoff = Backoff { base: Duration::from_millis(1000), max: Duration::from_secs(1) };
+        let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(1) };
         let mut jitter = Jitter::new(7);
         let delays: Vec<_> = (0..10_000).map(|_| backoff.delay(0, &mut jitter).as_millis()).collect();
         for decile in 0..10 {

@@ -30,7 +30,7 @@ use crate::{
 /// With no event waiting for longer than this many others, reading goes on.
 const OUTBOX: usize = 64;
 /// A timer that is not needed is set this far away.
-const FAR: Duration = Duration::from_secs(3600);
+const FAR: Duration = Duration::from_hours(1);
 
 type Reply = oneshot::Sender<Result<MessageId, PublishError>>;
 

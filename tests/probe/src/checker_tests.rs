@@ -139,8 +139,11 @@ fn run() -> impl Strategy<Value = Run> {
                 firsts.iter().enumerate().flat_map(|(room, first)| (*first..=messages).map(move |_| room)).collect();
             (Just(firsts), Just(all).prop_shuffle()).prop_map(|(firsts, order)| {
                 let mut next = firsts.clone();
-                let arrivals = order.into_iter().map(|room| (room, std::mem::replace(&mut next[room], next[room] + 1)));
-                let arrivals = arrivals.collect();
+                let arrival = |room: usize| {
+                    next[room] += 1;
+                    (room, next[room] - 1)
+                };
+                let arrivals = order.into_iter().map(arrival).collect();
                 (firsts, arrivals)
             })
         });

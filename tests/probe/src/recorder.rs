@@ -7,6 +7,7 @@ use wscluster_client::{Event, MessageId};
 use crate::{
     activity::{Activity, Millis},
     checker::Checker,
+    ledger::Ledger,
     payload::{Numbered, Rooms},
     report::{Report, Verdict},
 };
@@ -91,11 +92,11 @@ impl Recorder {
     pub fn report(&self, seconds: f64, now: Millis) -> Report {
         let found = self.checker.findings();
         let gaps = self.activity.gaps(now);
-        let sum = |count: fn(&crate::ledger::Ledger) -> u64| self.checker.rooms().iter().map(count).sum();
+        let sum = |count: fn(&Ledger) -> u64| self.checker.rooms().iter().map(count).sum();
         Report {
             sessions: self.sessions as u64,
             rooms: self.rooms.count() as u64,
-            published: sum(|room| room.published()),
+            published: sum(Ledger::published),
             uncertain: sum(|room| room.uncertain().count() as u64),
             expected: found.expected,
             received: found.received,

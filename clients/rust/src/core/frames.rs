@@ -138,7 +138,7 @@ impl Core {
 
     fn drain(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
         let retry_after = Duration::from_millis(frame.retry_after_ms.unwrap_or(0));
-        let deadline = frame.deadline_ms.map_or(Duration::from_secs(86_400), Duration::from_millis);
+        let deadline = frame.deadline_ms.map_or(Duration::from_hours(24), Duration::from_millis);
         self.drained(id, retry_after, deadline, now);
     }
 }

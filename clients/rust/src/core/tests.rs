@@ -263,7 +263,7 @@ fn attempts_that_fail_are_spaced_ever_wider() {
     for attempt in 1..30 {
         script.core.ended(LinkId(attempt), End::Refused { status: None, reason: String::new() }, script.now);
         let at = script.core.wakeup().unwrap();
-        longest = longest.max(at - script.now);
+        longest = longest.max(at.saturating_sub(script.now));
         script.now = at;
         assert!(script.wait(0).ends_with(&[format!("open {}", attempt + 1)]));
     }

@@ -3,7 +3,7 @@
 //! It speaks `wscluster.v1.json` truthfully on an in-memory log and does to a connection what it is ordered to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -48,7 +48,7 @@ pub(crate) struct Seen {
 #[derive(Default)]
 struct State {
     log: BTreeMap<String, Vec<(MessageId, Value)>>,
-    subscribers: BTreeMap<(usize, String), ()>,
+    subscribers: BTreeSet<(usize, String)>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     seen: Vec<Seen>,
     refuse: usize,
@@ -130,7 +130,7 @@ fn append(state: &mut State, room: &str, payload: Value) -> MessageId {
     let id = MessageId::new(1000, state.last_id);
     let text = message(room, id, &payload);
     state.log.entry(room.to_owned()).or_default().push((id, payload));
-    for (connection, _) in state.subscribers.keys().filter(|(_, name)| name == room) {
+    for (connection, _) in state.subscribers.iter().filter(|(_, name)| name == room) {
         state.orders[*connection].send(Order::Send(text.clone())).ok();
     }
     id
@@ -167,7 +167,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, changed: watch::Send
     let mut link = Link { connection, socket, orders, state, changed };
     link.send(welcome.to_string()).await;
     link.run().await;
-    link.state.lock().unwrap().subscribers.retain(|(subscriber, _), ()| *subscriber != connection);
+    link.state.lock().unwrap().subscribers.retain(|(subscriber, _)| *subscriber != connection);
 }
 
 struct Link {
@@ -230,7 +230,7 @@ impl Link {
             "type": "subscribed", "ref": request["ref"], "room": room, "position": since,
             "recovered": true, "replayed": replay.len(),
         });
-        state.subscribers.insert((self.connection, room.to_owned()), ());
+        state.subscribers.insert((self.connection, room.to_owned()));
         [answer.to_string()].into_iter().chain(replay).collect()
     }
 

@@ -123,7 +123,9 @@ impl RedisPublisher {
         let answers = match self.pipeline(batch).query_async::<Vec<RedisResult<String>>>(connection).await {
             Ok(answers) => answers,
             Err(error) => {
-                batch.iter().for_each(|message| shared.decide(message.room, message.number, Fate::Uncertain));
+                for message in batch {
+                    shared.decide(message.room, message.number, Fate::Uncertain);
+                }
                 return Err(error);
             }
         };
