@@ -9,6 +9,8 @@ mod cases;
 mod resource;
 #[path = "api/server.rs"]
 mod server;
+#[path = "shared/cluster.rs"]
+mod shared;
 
 use std::process::ExitCode;
 use std::sync::Arc;

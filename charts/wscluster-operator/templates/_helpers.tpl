@@ -74,12 +74,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# Why a gateway does not come up, how many connections it holds, and who is ready behind the Service.
+# Why a gateway does not come up, and where it can be asked how many connections it holds.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
   verbs: [get, list, watch]
 # What happened, for `kubectl describe wscluster`.
 - apiGroups: [events.k8s.io]

@@ -15,12 +15,15 @@ use tokio::runtime::Runtime;
 use wscluster_crds::WsCluster;
 
 use crate::cases::{Answer, Case, Verdict, filled_in};
+use crate::shared::TestCluster;
 
 const MANAGER: &str = "api-test";
 const CRD: &str = "wsclusters.wscluster.dev";
 
 /// A connection to the API server, and the namespace that the tests have to themselves.
 pub(crate) struct Server {
+    /// Where it is a testbed of our own it ends with us.
+    _cluster: TestCluster,
     runtime: Runtime,
     /// The client, for tests that ask for more than a case does.
     pub(crate) client: Client,
@@ -31,13 +34,14 @@ pub(crate) struct Server {
 impl Server {
     /// Connects, installs the CRD, and makes a namespace.
     pub(crate) fn prepare() -> Result<Self> {
+        let cluster = TestCluster::find("api-test")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = runtime.block_on(connect())?;
+        let client = runtime.block_on(cluster.client())?;
         let namespace = runtime.block_on(async {
             install_crd(&client).await?;
             make_namespace(&client).await
         })?;
-        Ok(Self { runtime, client, namespace, names: AtomicUsize::new(0) })
+        Ok(Self { _cluster: cluster, runtime, client, namespace, names: AtomicUsize::new(0) })
     }
 
     /// Deletes the namespace, and everything in it with it.
@@ -161,14 +165,6 @@ fn reasons(status: &Status) -> Vec<String> {
     lines.sort();
     lines.dedup();
     lines
-}
-
-async fn connect() -> Result<Client> {
-    ensure!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "these tests need a cluster: run `cargo xtask test api`, or set KUBECONFIG"
-    );
-    Ok(Client::try_from(kube::Config::infer().await?)?)
 }
 
 async fn install_crd(client: &Client) -> Result<()> {
