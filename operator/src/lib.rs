@@ -1,1 +1,30 @@
-//! Reconciles WsCluster resources into gateway fleets.
+//! The operator: turns a `WsCluster` into gateway fleets and keeps them so.
+//!
+//! Reading order: `controller` wires watches, lease and shutdown; `reconcile` is one turn (observe, plan, apply);
+//! `plan`, `desired` and `status` decide and do no IO; `apply` alone writes to the API server.
+
+pub mod apply;
+pub mod budget;
+pub mod compare;
+pub mod config;
+pub mod controller;
+pub mod desired;
+pub mod error;
+pub mod gateways;
+pub mod http;
+pub mod kinds;
+pub mod lease;
+pub mod logging;
+pub mod metrics;
+pub mod observe;
+pub mod plan;
+pub mod quantity;
+pub mod recent;
+pub mod reconcile;
+pub mod revision;
+pub mod secrets;
+pub mod shutdown;
+pub mod status;
+pub mod streams;
+pub mod watches;
+pub mod workers;

@@ -1,0 +1,159 @@
+//! The gateways' settings file, in a ConfigMap. Everything in it is taken by a running gateway: a change moves no session.
+//!
+//! A key that a later version adds is to be written only where the user set it: a fleet may still run an older gateway,
+//! which refuses keys that it does not know.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use serde_json::{Value, json};
+use wscluster_crds::WsClusterSpec;
+use wscluster_crds::spec::{Anonymous, BackpressurePolicy, Heartbeat, Limits, StreamOverride, Trim, TrimStrategy};
+
+use super::Wanted;
+use crate::kinds::Kind;
+use crate::quantity;
+
+/// Key of the ConfigMap, and name of the mounted file.
+pub const FILE: &str = "gateway.yaml";
+
+/// Bytes that may wait in one pod where nothing says how much memory it has.
+const TOTAL_BUFFER_BYTES: i64 = 268_435_456;
+
+/// The ConfigMap.
+pub fn config_map(wanted: &Wanted<'_>) -> Value {
+    let text = serde_yaml::to_string(&Settings::of(wanted)).expect("plain data serialises");
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": wanted.metadata(Kind::ConfigMap, &BTreeMap::new()),
+        "data": {FILE: text},
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings<'a> {
+    max_connections: i32,
+    streams: Streams<'a>,
+    limits: &'a Limits,
+    backpressure: Backpressure,
+    heartbeat: &'a Heartbeat,
+    drain: Drain,
+    auth: Auth<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Streams<'a> {
+    key_prefix: &'a str,
+    trim: Trim,
+    idle_ttl_seconds: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overrides: Vec<StreamOverride>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Backpressure {
+    max_buffered_bytes: i64,
+    total_buffer_bytes: i64,
+    policy: BackpressurePolicy,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Drain {
+    timeout_seconds: i64,
+    connections_per_second: i64,
+    min_seconds: i64,
+    resume_window_seconds: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Auth<'a> {
+    allowed_origins: &'a [String],
+    anonymous: Anonymous,
+}
+
+impl<'a> Settings<'a> {
+    fn of(wanted: &'a Wanted<'_>) -> Self {
+        let (spec, budget) = (wanted.spec, &wanted.budget);
+        Self {
+            max_connections: spec.gateway.max_connections,
+            streams: streams(spec),
+            limits: &spec.limits,
+            backpressure: Backpressure {
+                max_buffered_bytes: spec.backpressure.max_buffered_bytes,
+                total_buffer_bytes: total_buffer_bytes(spec),
+                policy: spec.backpressure.policy,
+            },
+            heartbeat: &spec.heartbeat,
+            drain: Drain {
+                timeout_seconds: budget.timeout_seconds,
+                connections_per_second: budget.connections_per_second,
+                min_seconds: budget.min_seconds,
+                resume_window_seconds: spec.drain.resume_window_seconds,
+            },
+            auth: Auth { allowed_origins: &spec.auth.allowed_origins, anonymous: spec.auth.effective_anonymous() },
+        }
+    }
+}
+
+fn streams(spec: &WsClusterSpec) -> Streams<'_> {
+    let streams = &spec.redis.streams;
+    let resolve = |entry: &StreamOverride| StreamOverride { trim: entry.trim.clone().map(resolved), ..entry.clone() };
+    Streams {
+        key_prefix: &streams.key_prefix,
+        trim: resolved(streams.trim.clone()),
+        idle_ttl_seconds: streams.idle_ttl_seconds,
+        overrides: streams.overrides.iter().map(resolve).collect(),
+    }
+}
+
+/// A trim policy with its default number written out.
+fn resolved(trim: Trim) -> Trim {
+    match trim.strategy {
+        TrimStrategy::MaxLen => Trim { max_len: trim.max_len.or(Some(Trim::DEFAULT_MAX_LEN)), ..trim },
+        TrimStrategy::MinId => trim,
+    }
+}
+
+fn total_buffer_bytes(spec: &WsClusterSpec) -> i64 {
+    match &spec.backpressure.total_buffer_bytes {
+        IntOrString::Int(bytes) => i64::from(*bytes),
+        IntOrString::String(text) => {
+            let percent = text.trim_end_matches('%').parse().unwrap_or(25_i64);
+            memory_limit(spec).map_or(TOTAL_BUFFER_BYTES, |limit| limit / 100 * percent)
+        }
+    }
+}
+
+fn memory_limit(spec: &WsClusterSpec) -> Option<i64> {
+    let limits = spec.gateway.resources.as_ref()?.limits.as_ref()?;
+    quantity::units(&limits.get("memory")?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(yaml: &str) -> i64 {
+        total_buffer_bytes(&serde_yaml::from_str(&format!("redis: {{url: redis://r:6379}}\n{yaml}")).unwrap())
+    }
+
+    #[test]
+    fn a_percentage_of_buffer_is_of_the_memory_limit() {
+        let limit = "gateway: {resources: {limits: {memory: 1000Mi}}}";
+        assert_eq!(total(limit), 250 * 1_048_576 / 100 * 100);
+        assert_eq!(total(&format!("{limit}\nbackpressure: {{totalBufferBytes: 50%}}")), 500 * 1_048_576);
+    }
+
+    #[test]
+    fn without_a_memory_limit_the_gateways_own_default_holds() {
+        assert_eq!(total(""), TOTAL_BUFFER_BYTES);
+        assert_eq!(total("backpressure: {totalBufferBytes: 4096}"), 4096);
+    }
+}

@@ -1,0 +1,166 @@
+//! The pod template of the gateways. Everything here makes a revision; what may change without new pods belongs into
+//! the settings file.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use wscluster_crds::labels;
+use wscluster_crds::spec::{PodTemplate, WsClusterSpec};
+
+use super::{ADMIN_PORT, PUBLIC_PORT, Wanted, config, some};
+
+/// Name of the gateway's container.
+pub const CONTAINER: &str = "gateway";
+
+const PROGRAM: &str = "/usr/bin/wscluster-gateway";
+const SETTINGS_DIRECTORY: &str = "/etc/wscluster/gateway";
+const KEYS_DIRECTORY: &str = "/etc/wscluster/keys";
+const RUN_DIRECTORY: &str = "/run/wscluster";
+/// User and group of the image.
+const USER: i64 = 65_532;
+
+/// The pod template.
+pub fn template(wanted: &Wanted<'_>) -> Value {
+    let extra = wanted.spec.gateway.pod_template.clone().unwrap_or_default();
+    json!({
+        "metadata": {"labels": pod_labels(wanted, &extra), "annotations": annotations(&extra)},
+        "spec": pod_spec(wanted, &extra),
+    })
+}
+
+/// The ServiceAccount that the user named, if any.
+pub fn service_account(spec: &WsClusterSpec) -> Option<&str> {
+    spec.gateway.pod_template.as_ref()?.service_account_name.as_deref()
+}
+
+fn pod_labels(wanted: &Wanted<'_>, extra: &PodTemplate) -> BTreeMap<String, String> {
+    let mut all = extra.labels.clone();
+    all.extend(labels::common(wanted.name.as_str()));
+    all.insert(labels::REVISION.to_owned(), wanted.revision.clone());
+    all
+}
+
+fn annotations(extra: &PodTemplate) -> BTreeMap<String, String> {
+    let own = [
+        ("kubectl.kubernetes.io/default-container".to_owned(), CONTAINER.to_owned()),
+        ("prometheus.io/scrape".to_owned(), "true".to_owned()),
+        ("prometheus.io/port".to_owned(), ADMIN_PORT.to_string()),
+    ];
+    own.into_iter().chain(extra.annotations.clone()).collect()
+}
+
+fn pod_spec(wanted: &Wanted<'_>, extra: &PodTemplate) -> Value {
+    let gateway = &wanted.spec.gateway;
+    let account = service_account(wanted.spec).map_or_else(|| wanted.name.gateway(), str::to_owned);
+    json!({
+        "serviceAccountName": account,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": wanted.budget.grace_seconds,
+        "imagePullSecrets": some(&gateway.image_pull_secrets),
+        "nodeSelector": (!extra.node_selector.is_empty()).then_some(&extra.node_selector),
+        "tolerations": some(&extra.tolerations),
+        "affinity": extra.affinity.as_ref().map_or_else(|| apart(wanted), |affinity| json!(affinity)),
+        "topologySpreadConstraints": spread(wanted, extra),
+        "priorityClassName": extra.priority_class_name,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container(wanted)],
+        "volumes": [
+            {"name": "settings", "configMap": {"name": wanted.name.config()}},
+            {"name": "keys", "secret": {"secretName": wanted.name.keys()}},
+            {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ],
+    })
+}
+
+fn container(wanted: &Wanted<'_>) -> Value {
+    let gateway = &wanted.spec.gateway;
+    let admin = format!("0.0.0.0:{ADMIN_PORT}");
+    json!({
+        "name": CONTAINER,
+        "image": gateway.image.as_ref().unwrap_or(&wanted.defaults.gateway_image),
+        "imagePullPolicy": gateway.image_pull_policy,
+        "command": [PROGRAM],
+        "args": ["serve", "--listen", format!("0.0.0.0:{PUBLIC_PORT}"), "--admin-listen", admin],
+        "env": environment(wanted),
+        "ports": [
+            {"name": "public", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
+            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        ],
+        "resources": gateway.resources,
+        "startupProbe": probe("/livez", 1, 60),
+        // Killing a gateway drops its sessions: it must be stuck for a minute first.
+        "livenessProbe": probe("/livez", 10, 6),
+        "readinessProbe": probe("/readyz", 2, 2),
+        "lifecycle": {"preStop": {"exec": {"command": [PROGRAM, "drain"]}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": true},
+            {"name": "keys", "mountPath": KEYS_DIRECTORY, "readOnly": true},
+            {"name": "run", "mountPath": RUN_DIRECTORY},
+        ],
+    })
+}
+
+fn environment(wanted: &Wanted<'_>) -> Vec<Value> {
+    let redis = &wanted.spec.redis;
+    let url = match &redis.url_secret_ref {
+        Some(secret) => json!({
+            "name": "WSCLUSTER_REDIS_URL",
+            "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
+        }),
+        None => json!({"name": "WSCLUSTER_REDIS_URL", "value": redis.url}),
+    };
+    let own = [
+        json!({"name": "WSCLUSTER_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+        json!({"name": "WSCLUSTER_CONFIG", "value": format!("{SETTINGS_DIRECTORY}/{}", config::FILE)}),
+        json!({"name": "WSCLUSTER_SOCKET", "value": format!("{RUN_DIRECTORY}/gateway.sock")}),
+        json!({"name": "WSCLUSTER_ADMIN_TOKEN_FILE", "value": format!("{KEYS_DIRECTORY}/admin-token")}),
+        url,
+    ];
+    own.into_iter().chain(wanted.spec.gateway.env.iter().map(|variable| json!(variable))).collect()
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Value {
+    json!({
+        "httpGet": {"path": path, "port": "admin"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 2,
+        "failureThreshold": failure_threshold,
+    })
+}
+
+/// Rather not two gateways on one node.
+fn apart(wanted: &Wanted<'_>) -> Value {
+    json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+        "weight": 100,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": labels::selector(wanted.name.as_str())},
+        },
+    }]}})
+}
+
+/// Rather evenly over zones; per revision, so that a rollout does not count the pods that are about to go.
+fn spread(wanted: &Wanted<'_>, extra: &PodTemplate) -> Value {
+    if !extra.topology_spread_constraints.is_empty() {
+        return json!(extra.topology_spread_constraints);
+    }
+    json!([{
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels::selector(wanted.name.as_str())},
+        "matchLabelKeys": ["pod-template-hash"],
+    }])
+}

@@ -1,0 +1,203 @@
+//! One turn for one cluster: observe, plan, apply. Holds what outlives a turn; decides nothing itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc::UnboundedSender;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use wscluster_crds::WsCluster;
+
+use crate::apply::Writer;
+use crate::config::Defaults;
+use crate::desired::{ADMIN_PORT, Wanted, keys::Keys};
+use crate::error::ReconcileError;
+use crate::metrics::Metrics;
+use crate::observe::{Observed, Observer};
+use crate::plan::{self, Finalizer, Plan};
+use crate::secrets::Address;
+use crate::workers::{Poke, Workers};
+use crate::{gateways, streams};
+
+/// Shortest and longest wait after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What outlives a turn.
+pub struct Context {
+    /// Reads.
+    pub observer: Observer,
+    /// Writes.
+    pub writer: Writer,
+    /// What comes from the operator.
+    pub defaults: Defaults,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Asks for a reconcile.
+    pub triggers: UnboundedSender<ObjectRef<WsCluster>>,
+    /// Tasks that look at Redis.
+    pub redis: Workers<streams::Target, streams::report::Report>,
+    /// Tasks that ask gateways.
+    pub gateways: Workers<gateways::Target, gateways::Report>,
+    /// Failures in a row, by cluster.
+    pub failures: Mutex<HashMap<String, u32>>,
+}
+
+/// One turn.
+pub async fn reconcile(stored: Arc<WsCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let started = Instant::now();
+    let result = turn(&stored, &context).await;
+    context.metrics.reconciled(result.as_ref().err().map_or("ok", ReconcileError::label), started.elapsed());
+    if result.is_ok() {
+        context.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&stored.uid().unwrap_or_default());
+    }
+    result.map(Action::requeue)
+}
+
+/// What happens after a failed turn.
+pub fn on_error(cluster: Arc<WsCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    tracing::warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "reconcile failed");
+    if !error.retry() {
+        return Action::await_change();
+    }
+    let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = failures.entry(cluster.uid().unwrap_or_default()).or_default();
+    *count = count.saturating_add(1);
+    Action::requeue(BACKOFF.0.saturating_mul(1 << (*count - 1).min(6)).min(BACKOFF.1))
+}
+
+async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, ReconcileError> {
+    let cluster = context.observer.freshest(stored);
+    let mut observed = context.observe(&cluster).await?;
+    let plan = plan::plan(&cluster, &observed, &context.defaults)?;
+    if !plan.is_empty() {
+        tracing::info!(cluster = cluster.name_any(), namespace = cluster.namespace(), plan = plan.summary(), "plan");
+    }
+    let (namespace, version) = (cluster.namespace().unwrap_or_default(), stored.resource_version());
+    let (writer, observer) = (&context.writer, &context.observer);
+    if let Some(Finalizer::Add) = plan.finalizer {
+        writer.finalizer(&cluster, Finalizer::Add).await?;
+    }
+    let refusals = writer.objects(&namespace, &plan.writes, &observed, observer).await?;
+    writer.removals(&namespace, &plan.removals, &observed, observer).await?;
+    let plan = if refusals.is_empty() {
+        plan
+    } else {
+        observed.failures.clone_from(&refusals);
+        plan::plan(&cluster, &observed, &context.defaults)?
+    };
+    context.conclude(&cluster, &plan, version.as_deref()).await?;
+    if refusals.is_empty() { Ok(plan.requeue) } else { Err(ReconcileError::Refused(refusals)) }
+}
+
+impl Context {
+    /// Status, Events, and the end.
+    async fn conclude(&self, cluster: &WsCluster, plan: &Plan, stored: Option<&str>) -> Result<(), ReconcileError> {
+        if let Some(status) = &plan.status {
+            self.writer.status(cluster, status, &self.observer, stored).await?;
+        }
+        self.writer.tell(cluster, &plan.notices).await;
+        if let Some(Finalizer::Remove) = plan.finalizer {
+            self.writer.finalizer(cluster, Finalizer::Remove).await?;
+            self.forget(&cluster.uid().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Everything that a plan looks at.
+    async fn observe(&self, cluster: &WsCluster) -> Result<Observed, ReconcileError> {
+        let observer = &self.observer;
+        let namespace = cluster.namespace().unwrap_or_default();
+        let (children, versions) = observer.children(&Wanted::new(cluster, &self.defaults, Keys::default())?).await?;
+        let mut observed = Observed {
+            now: Timestamp::now(),
+            children,
+            versions,
+            pods: observer.pods(&namespace, &cluster.name_any()),
+            address: observer.address(cluster).await?,
+            redis: streams::report::Report::default(),
+            gateways: gateways::Report::default(),
+            entropy: std::array::from_fn(|_| rand::random()),
+            failures: Vec::new(),
+        };
+        observed.redis = self.redis(cluster, &observed.address);
+        observed.gateways = self.gateways(cluster, &observed)?;
+        Ok(observed)
+    }
+
+    /// What is known of Redis; sees to it that somebody looks.
+    fn redis(&self, cluster: &WsCluster, address: &Address) -> streams::report::Report {
+        let uid = cluster.uid().unwrap_or_default();
+        let Address::Known(url) = address else {
+            self.redis.end(&uid);
+            return streams::report::Report::default();
+        };
+        let target = streams::Target {
+            url: url.clone(),
+            namespace: cluster.namespace().unwrap_or_default(),
+            streams: cluster.spec.redis.streams.clone(),
+            resume_window_seconds: cluster.spec.drain.resume_window_seconds,
+            sweep: !cluster.spec.paused && cluster.metadata.deletion_timestamp.is_none(),
+        };
+        let before = cluster.status.as_ref().and_then(|status| status.redis.as_ref()?.trimmed_entries);
+        let first = streams::report::Report { trimmed_entries: before.unwrap_or_default(), ..Default::default() };
+        let metrics = self.metrics.clone();
+        self.redis.ensure(&uid, target, first, &self.poke(cluster), move |targets, reports| {
+            streams::follow(targets, reports, metrics)
+        })
+    }
+
+    /// What the gateways answered; sees to it that somebody asks.
+    fn gateways(&self, cluster: &WsCluster, observed: &Observed) -> Result<gateways::Report, ReconcileError> {
+        let uid = cluster.uid().unwrap_or_default();
+        let keys = plan::writes::wanted(cluster, observed, &self.defaults)?.keys;
+        let target = gateways::Target {
+            pods: observed.pods.iter().filter_map(|pod| address(pod)).collect(),
+            port: ADMIN_PORT,
+            token: keys.admin_token(),
+            drain: cluster.metadata.deletion_timestamp.is_some(),
+        };
+        if target.pods.is_empty() {
+            self.gateways.end(&uid);
+            return Ok(gateways::Report { asked_to_drain: target.drain, ..Default::default() });
+        }
+        Ok(self.gateways.ensure(&uid, target, Default::default(), &self.poke(cluster), gateways::follow))
+    }
+
+    fn poke(&self, cluster: &WsCluster) -> Poke {
+        let (triggers, reference) = (self.triggers.clone(), ObjectRef::from_obj(cluster));
+        Arc::new(move || {
+            let _ = triggers.unbounded_send(reference.clone());
+        })
+    }
+
+    /// Ends what runs for a cluster that is gone.
+    fn forget(&self, uid: &str) {
+        self.redis.end(uid);
+        self.gateways.end(uid);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Ends what runs for clusters that are gone without a farewell (their finalizer was taken off by hand).
+    pub fn tidy(&self) {
+        let clusters = self.observer.stores.clusters.state();
+        let alive: BTreeMap<_, _> = clusters.iter().map(|cluster| (cluster.uid().unwrap_or_default(), ())).collect();
+        let exists = |uid: &str| alive.contains_key(uid);
+        self.redis.retain(exists);
+        self.gateways.retain(exists);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
+        self.metrics.clusters(alive.len());
+    }
+}
+
+/// Name and address of a pod that runs.
+fn address(pod: &Arc<Pod>) -> Option<(String, IpAddr)> {
+    let status = pod.status.as_ref()?;
+    let running = status.phase.as_deref() == Some("Running");
+    let ip = status.pod_ip.as_ref().filter(|_| running)?.parse().ok()?;
+    Some((pod.name_any(), ip))
+}

@@ -1,0 +1,113 @@
+//! Which revision of the pod template a spec asks for. Pure.
+//!
+//! The hash covers what a *user* can see in the spec and what needs new pods. It knows nothing of the operator's own
+//! version, so upgrading the operator restarts nothing.
+
+use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference, ResourceRequirements};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use wscluster_crds::WsClusterSpec;
+use wscluster_crds::spec::{PodTemplate, SecretKeyRef};
+
+use crate::budget::behind_aws;
+use crate::compare::hex;
+
+/// Hash of a revision: ten hexadecimal digits, a valid label value.
+pub fn hash(spec: &WsClusterSpec) -> String {
+    let visible = serde_json::to_vec(&Visible::of(spec)).expect("plain data serialises");
+    hex(&Sha256::digest(visible)[..5])
+}
+
+/// Everything that needs new pods. A field added later must be left out where it has its default, or every fleet would
+/// roll when the operator that knows it comes in.
+#[derive(Serialize)]
+struct Visible<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_pull_policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    image_pull_secrets: &'a [LocalObjectReference],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<&'a ResourceRequirements>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    env: &'a [EnvVar],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_template: Option<&'a PodTemplate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis_secret: Option<&'a SecretKeyRef>,
+    key_prefix: &'a str,
+    drain_timeout_seconds: i64,
+    drain_min_seconds: String,
+    behind_aws: bool,
+}
+
+impl<'a> Visible<'a> {
+    fn of(spec: &'a WsClusterSpec) -> Self {
+        let min_seconds = serde_json::to_string(&spec.drain.min_seconds).expect("plain data serialises");
+        Self {
+            image: spec.gateway.image.as_deref(),
+            image_pull_policy: spec.gateway.image_pull_policy.as_deref(),
+            image_pull_secrets: &spec.gateway.image_pull_secrets,
+            resources: spec.gateway.resources.as_ref(),
+            env: &spec.gateway.env,
+            pod_template: spec.gateway.pod_template.as_ref(),
+            redis_url: spec.redis.url.as_deref(),
+            redis_secret: spec.redis.url_secret_ref.as_ref(),
+            key_prefix: &spec.redis.streams.key_prefix,
+            drain_timeout_seconds: spec.drain.timeout_seconds,
+            // Only where the grace period depends on it does the way in make a revision.
+            behind_aws: min_seconds == "\"auto\"" && behind_aws(spec),
+            drain_min_seconds: min_seconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(yaml: &str) -> String {
+        hash(&serde_yaml::from_str(&format!("redis: {{url: redis://r:6379}}\n{yaml}")).unwrap())
+    }
+
+    #[test]
+    fn hash_of_a_plain_spec_stays_what_released_operators_computed() {
+        assert_eq!(of(""), "GOLDEN");
+    }
+
+    #[test]
+    fn settings_that_gateways_take_while_running_make_no_revision() {
+        for yaml in [
+            "replicas: 9",
+            "limits: {maxMessageBytes: 1000}",
+            "backpressure: {policy: Resync}",
+            "drain: {connectionsPerSecond: 7}",
+            "heartbeat: {intervalSeconds: 30}",
+            "gateway: {maxConnections: 10}",
+            "auth: {allowedOrigins: ['https://a.example']}",
+            "service: {port: 9000}",
+            "disruption: {maxUnavailable: 2}",
+        ] {
+            assert_eq!(of(yaml), of(""), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn what_needs_new_pods_makes_a_revision() {
+        for yaml in [
+            "gateway: {image: 'x:1'}",
+            "gateway: {env: [{name: A, value: b}]}",
+            "gateway: {resources: {limits: {memory: 1Gi}}}",
+            "gateway: {podTemplate: {nodeSelector: {a: b}}}",
+            "drain: {timeoutSeconds: 60}",
+            "drain: {minSeconds: 0}",
+            "service: {provider: none}",
+        ] {
+            assert_ne!(of(yaml), of(""), "{yaml}");
+        }
+        assert_ne!(hash(&serde_yaml::from_str("redis: {url: redis://other:6379}").unwrap()), of(""));
+    }
+}

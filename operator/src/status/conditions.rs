@@ -1,0 +1,209 @@
+//! The conditions of a cluster: one verdict each, with a stable reason and a message that says what to do. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use wscluster_crds::WsCluster;
+use wscluster_crds::status::condition as types;
+
+use super::fleet::Fleet;
+use super::later::Later;
+use super::problems::{Problem, missing_secret};
+use crate::observe::Observed;
+use crate::streams::report::{Fault, Reachability};
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Type of the condition.
+    pub type_: &'static str,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// Stable reason.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+/// What the verdicts are drawn from.
+pub struct Facts<'a> {
+    /// The WsCluster.
+    pub cluster: &'a WsCluster,
+    /// What was observed.
+    pub observed: &'a Observed,
+    /// The fleet.
+    pub fleet: &'a Fleet,
+    /// What needs a person.
+    pub problems: &'a [Problem],
+    /// What is not in force.
+    pub later: &'a Later,
+    /// Where clients connect, if the way in has an address.
+    pub endpoint: Option<&'a str>,
+    /// While deleting: how far it is.
+    pub deleting: Option<&'a str>,
+}
+
+/// The verdicts of all conditions.
+pub fn verdicts(facts: &Facts<'_>) -> Vec<Verdict> {
+    let mut all = vec![ready(facts), progressing(facts), degraded(facts), redis(facts), preserved()];
+    if facts.cluster.spec.autoscaling.is_some() {
+        all.push(Verdict {
+            type_: types::SCALING_ACTIVE,
+            status: "False",
+            reason: "NotImplemented",
+            message: format!("Autoscaling is not there yet: {} gateways are run", facts.fleet.wanted),
+        });
+    }
+    all
+}
+
+/// Conditions from verdicts; a condition keeps its transition time while its status stays.
+pub fn conditions(
+    verdicts: Vec<Verdict>,
+    old: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let since = |verdict: &Verdict| {
+        let same = old.iter().find(|old| old.type_ == verdict.type_ && old.status == verdict.status);
+        same.map_or(Time(second), |old| old.last_transition_time.clone())
+    };
+    verdicts
+        .into_iter()
+        .map(|verdict| Condition {
+            last_transition_time: since(&verdict),
+            type_: verdict.type_.to_owned(),
+            status: verdict.status.to_owned(),
+            reason: verdict.reason.to_owned(),
+            message: verdict.message,
+            observed_generation: generation,
+        })
+        .collect()
+}
+
+fn verdict(type_: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Verdict {
+    Verdict { type_, status, reason, message: message.into() }
+}
+
+fn ready(facts: &Facts<'_>) -> Verdict {
+    let fleet = facts.fleet;
+    let (ready, wanted) = (fleet.ready(), fleet.wanted);
+    if facts.deleting.is_some() {
+        return verdict(types::READY, "False", "Deleting", "The cluster is being deleted");
+    }
+    if ready >= wanted && facts.observed.has_fleet() {
+        return verdict(types::READY, "True", "AllGatewaysReady", format!("{ready} of {wanted} gateways are ready"));
+    }
+    let reason = if missing_secret(&facts.observed.address).is_some() { "SecretMissing" } else { "GatewaysNotReady" };
+    let cause = facts.problems.first().map(|problem| format!(". {}", problem.message)).unwrap_or_default();
+    verdict(types::READY, "False", reason, format!("{ready} of {wanted} gateways are ready{cause}"))
+}
+
+fn progressing(facts: &Facts<'_>) -> Verdict {
+    let fleet = facts.fleet;
+    if let Some(words) = facts.deleting {
+        return verdict(types::PROGRESSING, "True", "Draining", words);
+    }
+    if facts.cluster.spec.paused {
+        return verdict(
+            types::PROGRESSING,
+            "False",
+            "Paused",
+            "spec.paused is set: nothing is changed until it is not",
+        );
+    }
+    if fleet.deadline_exceeded {
+        let message = format!("Revision {} did not come up in time", fleet.revision);
+        return verdict(types::PROGRESSING, "False", "ProgressDeadlineExceeded", message);
+    }
+    if !fleet.rolled_out {
+        let message =
+            format!("{} of {} gateways of revision {} are ready", fleet.updated(), fleet.wanted, fleet.revision);
+        return verdict(types::PROGRESSING, "True", "RollingOut", message);
+    }
+    if facts.endpoint.is_none() {
+        let message = "The Service has no load balancer address yet. Where nothing provides load balancers, set spec.service.type to NodePort or ClusterIP in a new WsCluster";
+        return verdict(types::PROGRESSING, "True", "LoadBalancerPending", message);
+    }
+    verdict(types::PROGRESSING, "False", "Complete", format!("All gateways are of revision {}", fleet.revision))
+}
+
+fn degraded(facts: &Facts<'_>) -> Verdict {
+    let later = facts.later;
+    if let Some(worst) = facts.problems.first() {
+        let messages: Vec<_> = facts.problems.iter().map(|problem| problem.message.as_str()).collect();
+        return verdict(types::DEGRADED, "True", worst.reason, messages.join(" | "));
+    }
+    if !later.set.is_empty() {
+        let mut message = format!("Accepted, but not in force yet: {}", later.set.join(", "));
+        if facts.cluster.spec.autoscaling.is_some() {
+            message = format!("{message}. Without autoscaling, {} gateways (minReplicas) are run", facts.fleet.wanted);
+        }
+        return verdict(types::DEGRADED, "True", "NotImplemented", message);
+    }
+    let message = match later.defaults.as_slice() {
+        [] => "Nothing needs attention".to_owned(),
+        defaults => format!("Nothing needs attention. Accepted, not yet in force: {}", defaults.join(", ")),
+    };
+    verdict(types::DEGRADED, "False", "AsExpected", message)
+}
+
+fn redis(facts: &Facts<'_>) -> Verdict {
+    if let Some(problem) = missing_secret(&facts.observed.address) {
+        return verdict(types::REDIS_REACHABLE, "False", "SecretNotFound", problem.message);
+    }
+    let report = &facts.observed.redis;
+    match &report.reachability {
+        Reachability::Unchecked => {
+            verdict(types::REDIS_REACHABLE, "Unknown", "Checking", "Redis has not been asked yet")
+        }
+        Reachability::Reachable { mode, version } => verdict(
+            types::REDIS_REACHABLE,
+            "True",
+            "Connected",
+            format!("Redis {version} ({mode}) at {} answers", report.host),
+        ),
+        Reachability::Failed { fault, message } => {
+            let (status, reason) = match fault {
+                Fault::Connection => ("False", "ConnectionFailed"),
+                Fault::Authentication => ("False", "AuthFailed"),
+                Fault::Address => ("False", "InvalidUrl"),
+                Fault::Unsupported => ("Unknown", "NotChecked"),
+            };
+            let stated = facts.problems.iter().find(|problem| problem.reason.starts_with("Redis"));
+            let message = stated.map_or_else(|| message.clone(), |problem| problem.message.clone());
+            verdict(types::REDIS_REACHABLE, status, reason, message)
+        }
+    }
+}
+
+fn preserved() -> Verdict {
+    verdict(
+        types::SESSIONS_PRESERVED,
+        "Unknown",
+        "NotMeasured",
+        "The operator does not count resumed sessions yet; wscluster-probe measures them",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::new(second, 500_000_000).unwrap()
+    }
+
+    #[test]
+    fn transition_time_moves_only_with_the_status() {
+        let verdict = |status, reason| vec![verdict("Ready", status, reason, "m")];
+        let first = conditions(verdict("False", "A"), &[], Some(1), at(10));
+        assert_eq!(first[0].last_transition_time.0.as_second(), 10);
+        assert_eq!(first[0].last_transition_time.0.subsec_nanosecond(), 0, "the API server keeps whole seconds");
+        let second = conditions(verdict("False", "B"), &first, Some(2), at(20));
+        assert_eq!(second[0].last_transition_time.0.as_second(), 10);
+        assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("B", Some(2)));
+        let third = conditions(verdict("True", "B"), &second, Some(2), at(30));
+        assert_eq!(third[0].last_transition_time.0.as_second(), 30);
+    }
+}

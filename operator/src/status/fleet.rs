@@ -1,0 +1,206 @@
+//! What the pods and the Deployment say about a fleet, boiled down to facts. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use wscluster_crds::labels;
+use wscluster_crds::status::{RevisionState, RevisionStatus};
+
+use crate::desired::pod::CONTAINER;
+
+/// A fleet as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// Gateways wanted.
+    pub wanted: i32,
+    /// Hash of the revision that is wanted.
+    pub revision: String,
+    /// Its pods.
+    pub pods: Vec<Gateway>,
+    /// Whether the Deployment says that all wanted pods are of the wanted revision and available.
+    pub rolled_out: bool,
+    /// Whether the Deployment has given up waiting.
+    pub deadline_exceeded: bool,
+    /// Why no pod can be made, in the API server's words (a quota, an admission).
+    pub creation_failure: Option<String>,
+}
+
+/// One gateway pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// Name of the pod.
+    pub name: String,
+    /// Its revision.
+    pub revision: String,
+    /// The image that it was made with.
+    pub image: String,
+    /// Whether it takes connections.
+    pub ready: bool,
+    /// Whether its container runs.
+    pub running: bool,
+    /// Whether it was told to end.
+    pub terminating: bool,
+    /// What keeps it from running.
+    pub trouble: Option<Trouble>,
+}
+
+/// What keeps a pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The image cannot be pulled; the kubelet's reason and message.
+    Image(String),
+    /// Something that it mounts or takes from the environment is missing.
+    Configuration(String),
+    /// The container ends again and again.
+    Crashing(String),
+    /// No node takes it.
+    Unschedulable(String),
+}
+
+impl Fleet {
+    /// Facts of a fleet. `pending`: the Deployment is about to be written, so what it says of itself is out of date.
+    pub fn of(wanted: i32, revision: &str, pods: &[Arc<Pod>], deployment: Option<&Deployment>, pending: bool) -> Self {
+        let mut gateways: Vec<_> = pods.iter().filter_map(|pod| gateway(pod)).collect();
+        gateways.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            wanted,
+            revision: revision.to_owned(),
+            pods: gateways,
+            rolled_out: !pending && deployment.is_some_and(|deployment| rolled_out(deployment, wanted)),
+            deadline_exceeded: !pending && deployment.is_some_and(deadline_exceeded),
+            creation_failure: deployment.and_then(creation_failure),
+        }
+    }
+
+    /// Pods that stay.
+    pub fn staying(&self) -> impl Iterator<Item = &Gateway> {
+        self.pods.iter().filter(|pod| !pod.terminating)
+    }
+
+    /// Number of pods that take connections and stay.
+    pub fn ready(&self) -> i32 {
+        count(self.staying().filter(|pod| pod.ready))
+    }
+
+    /// Number of ready pods of the wanted revision.
+    pub fn updated(&self) -> i32 {
+        count(self.staying().filter(|pod| pod.ready && pod.revision == self.revision))
+    }
+
+    /// The revisions that have pods, the wanted one first.
+    pub fn revisions(&self, connections: &BTreeMap<String, i64>) -> Vec<RevisionStatus> {
+        let mut by_hash: BTreeMap<(bool, &str), RevisionStatus> = BTreeMap::new();
+        for pod in &self.pods {
+            let entry = by_hash.entry((pod.revision != self.revision, &pod.revision)).or_default();
+            entry.hash.clone_from(&pod.revision);
+            entry.image.clone_from(&pod.image);
+            entry.replicas += 1;
+            entry.ready += i32::from(pod.ready && !pod.terminating);
+            entry.connections += connections.get(&pod.name).copied().unwrap_or_default();
+        }
+        by_hash.into_values().map(|revision| RevisionStatus { state: self.state(&revision), ..revision }).collect()
+    }
+
+    /// With a rolling update, connections go to every ready pod; what is not of the wanted revision is on its way out.
+    fn state(&self, revision: &RevisionStatus) -> RevisionState {
+        let wanted = revision.hash == self.revision;
+        match (wanted, self.deadline_exceeded) {
+            (false, _) => RevisionState::Draining,
+            (true, true) => RevisionState::Failed,
+            (true, false) if revision.ready > 0 => RevisionState::Active,
+            (true, false) => RevisionState::Surging,
+        }
+    }
+}
+
+fn count<'a>(pods: impl Iterator<Item = &'a Gateway>) -> i32 {
+    i32::try_from(pods.count()).unwrap_or(i32::MAX)
+}
+
+fn gateway(pod: &Pod) -> Option<Gateway> {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+    if matches!(phase, "Succeeded" | "Failed") {
+        return None;
+    }
+    let spec = pod.spec.as_ref()?;
+    let container = spec.containers.iter().find(|container| container.name == CONTAINER)?;
+    let state = container_status(pod);
+    Some(Gateway {
+        name: pod.name_any(),
+        revision: pod.labels().get(labels::REVISION).cloned().unwrap_or_default(),
+        image: container.image.clone().unwrap_or_default(),
+        ready: condition(pod, "Ready").is_some_and(|(status, _)| status == "True"),
+        running: state.and_then(|state| state.state.as_ref()).is_some_and(|state| state.running.is_some()),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        trouble: state.and_then(container_trouble).or_else(|| unschedulable(pod)),
+    })
+}
+
+fn container_status(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|status| status.name == CONTAINER)
+}
+
+fn container_trouble(status: &ContainerStatus) -> Option<Trouble> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().unwrap_or_default();
+    let message = waiting.message.as_deref().unwrap_or_default();
+    let words = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
+    match reason {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
+            Some(Trouble::Image(words))
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            Some(Trouble::Configuration(words))
+        }
+        "CrashLoopBackOff" => Some(Trouble::Crashing(last_end(status).unwrap_or(words))),
+        _ => None,
+    }
+}
+
+/// How the container ended last: more telling than "back-off restarting".
+fn last_end(status: &ContainerStatus) -> Option<String> {
+    let ended = status.last_state.as_ref()?.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("ended");
+    let note = ended.message.as_deref().map(str::trim).filter(|note| !note.is_empty());
+    let note = note.map(|note| format!(": {note}")).unwrap_or_default();
+    Some(format!("{reason} with exit code {} after {} restarts{note}", ended.exit_code, status.restart_count))
+}
+
+fn unschedulable(pod: &Pod) -> Option<Trouble> {
+    let (status, message) = condition(pod, "PodScheduled")?;
+    (status == "False").then(|| Trouble::Unschedulable(message.to_owned()))
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<(&'a str, &'a str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((&found.status, found.message.as_deref().unwrap_or_default()))
+}
+
+fn rolled_out(deployment: &Deployment, wanted: i32) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    let observed = status.observed_generation == deployment.metadata.generation;
+    let count = |number: Option<i32>| number.unwrap_or_default();
+    observed
+        && count(status.updated_replicas) >= wanted
+        && count(status.replicas) == count(status.updated_replicas)
+        && count(status.available_replicas) >= wanted
+}
+
+fn deadline_exceeded(deployment: &Deployment) -> bool {
+    deployment_condition(deployment, "Progressing").is_some_and(|(reason, _)| reason == "ProgressDeadlineExceeded")
+}
+
+fn creation_failure(deployment: &Deployment) -> Option<String> {
+    deployment_condition(deployment, "ReplicaFailure").map(|(_, message)| message.to_owned())
+}
+
+fn deployment_condition<'a>(deployment: &'a Deployment, type_: &str) -> Option<(&'a str, &'a str)> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((found.reason.as_deref().unwrap_or_default(), found.message.as_deref().unwrap_or_default()))
+}
