@@ -69,8 +69,22 @@ pub(super) fn end(layout: &Layout, chosen: impl Fn(&Found) -> bool) -> Result<()
     }
 }
 
+/// A child of a keeper or of a process 1 looks like its parent until it becomes another program: it is not meant.
 fn in_role(layout: &Layout, role: Role) -> BTreeMap<u32, i32> {
-    of(layout).into_iter().filter(|found| found.role == role).map(|found| (found.node, found.pid)).collect()
+    let found: Vec<_> = of(layout).into_iter().filter(|found| found.role == role).collect();
+    let is_child = |pid: i32| parent(pid).is_none_or(|parent| found.iter().any(|other| other.pid == parent));
+    found.iter().filter(|process| !is_child(process.pid)).map(|process| (process.node, process.pid)).collect()
+}
+
+/// The parent of a process that is there.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_parent(&stat)
+}
+
+/// The program's name, which may hold anything, stands in parentheses before the state and the parent.
+fn parse_parent(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn every_process() -> impl Iterator<Item = i32> {
@@ -95,6 +109,12 @@ mod tests {
     fn check(line: &str) -> Option<(Role, u32)> {
         let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
         parse(Path::new("/state/demo"), 7, &arguments).map(|found| (found.role, found.node))
+    }
+
+    #[test]
+    fn a_parent_is_read_whatever_the_program_is_called() {
+        assert_eq!(parse_parent("7 (a) b) S 42 7 7 0"), Some(42));
+        assert_eq!(parse_parent(""), None);
     }
 
     #[test]
