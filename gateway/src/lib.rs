@@ -1,1 +1,25 @@
 //! The WebSocket gateway: rooms on Redis Streams, delivered to local sockets.
+//!
+//! `server::run` is the entry point; the caller brings listeners, settings and the shutdown signal. Deciding code
+//! (`session`, `protocol`, `log::continuity`, `drain::pace`) does no IO.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod drain_command;
+pub mod entry;
+pub mod error;
+pub mod handshake;
+pub mod hub;
+pub mod log;
+pub mod metrics;
+pub mod outbox;
+pub mod protocol;
+pub mod replay;
+pub mod room;
+pub mod routes;
+pub mod server;
+pub mod session;
+pub mod shard;
+pub mod socket;

@@ -1,3 +1,98 @@
-//! The WebSocket gateway: rooms on Redis Streams, delivered to local sockets.
+//! The gateway's program: reads the command line and hands over.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use wscluster_gateway::cli::{Cli, Command, Settings};
+use wscluster_gateway::config::{self, watch};
+use wscluster_gateway::drain_command;
+use wscluster_gateway::metrics::Metrics;
+use wscluster_gateway::server::{self, Shutdown, World};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command() {
+        Command::Serve(flags) => serve(flags.settings()?).await,
+        Command::Drain(flags) => drain_command::run(&flags.socket(), flags.timeout).await,
+        Command::Config(flags) => {
+            print!("{}", flags.settings()?.show());
+            Ok(())
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    start_log();
+    let public = listen("--listen", settings.listen).await?;
+    let admin = listen("--admin-listen", settings.admin_listen).await?;
+    let socket = bind_socket(&settings.socket);
+    let redis = settings.redis.as_ref().map_or_else(|| "none: rooms live in this process".into(), ToString::to_string);
+    tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, redis, node = settings.node, "gateway starts");
+    let (shared, metrics) = (config::share(settings.config), Arc::new(Metrics::new()));
+    if let Some(path) = settings.config_file {
+        tokio::spawn(watch::follow(path, Arc::clone(&shared), Arc::clone(&metrics)));
+    }
+    let world = World {
+        public,
+        admin,
+        socket,
+        settings: shared,
+        redis: settings.redis,
+        node: settings.node,
+        admin_token: settings.admin_token,
+        metrics,
+    };
+    server::run(world, signals()?).await;
+    let _ = std::fs::remove_file(&settings.socket);
+    Ok(())
+}
+
+async fn listen(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+/// A gateway without its socket serves, but `wscluster-gateway drain` cannot reach it.
+fn bind_socket(path: &Path) -> Option<UnixListener> {
+    // Left behind by a process that was killed. One that lives answers, and keeps its socket.
+    if std::os::unix::net::UnixStream::connect(path).is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    let bound = UnixListener::bind(path).and_then(|listener| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    });
+    bound
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "no socket: `wscluster-gateway drain` will not work"))
+        .ok()
+}
+
+/// SIGTERM drains, SIGINT stops at once.
+fn signals() -> anyhow::Result<mpsc::Receiver<Shutdown>> {
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, shutdown) in [(SignalKind::terminate(), Shutdown::Drain), (SignalKind::interrupt(), Shutdown::Now)] {
+        let (mut stream, sender) = (signal(kind)?, sender.clone());
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() && sender.send(shutdown).await.is_ok() {}
+        });
+    }
+    Ok(receiver)
+}
+
+/// JSON where a machine reads, text where a person does.
+fn start_log() {
+    let filter = std::env::var("WSCLUSTER_LOG").unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let text = match std::env::var("WSCLUSTER_LOG_FORMAT").as_deref() {
+        Ok("text") => true,
+        Ok("json") => false,
+        _ => std::io::stderr().is_terminal(),
+    };
+    if text { builder.init() } else { builder.json().init() }
+}

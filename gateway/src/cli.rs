@@ -1,0 +1,219 @@
+//! Flags and environment, and what they make of the settings. A flag is above the environment, which is above the file,
+//! which is above the defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, watch};
+use crate::log::redis::{Address, AddressError};
+
+/// The WebSocket gateway of WsCluster.
+#[derive(Debug, Parser)]
+#[command(name = "wscluster-gateway", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve (the default)
+    Serve(Serve),
+    /// Drain the gateway of this machine or pod, and wait until it is empty or its deadline has passed
+    Drain(DrainArgs),
+    /// Print the settings in force, secrets masked
+    Config(Serve),
+}
+
+/// Settings of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Where clients come in [default: 127.0.0.1:8080, in a pod 0.0.0.0:8080]
+    #[arg(long, env = "WSCLUSTER_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where health, metrics and drain are served [default: 127.0.0.1:9090, in a pod 0.0.0.0:9090]
+    #[arg(long, env = "WSCLUSTER_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Redis that joins the gateways, redis://[user:password@]host[:port][/db]; without it rooms live in this process
+    #[arg(long, env = "WSCLUSTER_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// Settings file (YAML), followed while running
+    #[arg(long, env = "WSCLUSTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Unix socket for `wscluster-gateway drain`
+    #[arg(long, env = "WSCLUSTER_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// File with the token that admin calls which change something must show
+    #[arg(long, env = "WSCLUSTER_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Name of this gateway in `welcome` [default: the host's name]
+    #[arg(long, env = "WSCLUSTER_POD_NAME", value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// Settings of `drain`.
+#[derive(Clone, Debug, Args)]
+pub struct DrainArgs {
+    /// Unix socket of the gateway
+    #[arg(long, env = "WSCLUSTER_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Seconds that clients have to move [default: the gateway's settings]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// Why the gateway cannot start with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The settings file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `--redis`.
+    #[error("--redis: {0}")]
+    Redis(#[from] AddressError),
+    /// `--admin-token-file`.
+    #[error("--admin-token-file {}: {reason}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Settings that are read once.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where clients come in.
+    pub listen: SocketAddr,
+    /// Where operators come in.
+    pub admin_listen: SocketAddr,
+    /// Where rooms are.
+    pub redis: Option<Address>,
+    /// The settings file.
+    pub config_file: Option<PathBuf>,
+    /// What it says.
+    pub config: Config,
+    /// The socket for `drain`.
+    pub socket: PathBuf,
+    /// The admin token.
+    pub admin_token: Option<String>,
+    /// Name of this gateway.
+    pub node: String,
+}
+
+impl Cli {
+    /// What to do; `serve` when nothing was said.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+fn in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+fn default_listen(port: u16) -> SocketAddr {
+    let host = if in_pod() { [0, 0, 0, 0] } else { [127, 0, 0, 1] };
+    (host, port).into()
+}
+
+/// Where the socket is when nobody says so.
+fn default_socket(admin_port: u16) -> PathBuf {
+    if in_pod() {
+        return "/run/wscluster/gateway.sock".into();
+    }
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    folder.join(format!("wscluster-gateway-{admin_port}.sock"))
+}
+
+const ADMIN_PORT: u16 = 9090;
+
+impl DrainArgs {
+    /// The socket to go to.
+    pub fn socket(&self) -> PathBuf {
+        let configured = std::env::var("WSCLUSTER_ADMIN_LISTEN").ok().and_then(|text| text.parse::<SocketAddr>().ok());
+        let port = configured.map_or(ADMIN_PORT, |address| address.port());
+        self.socket.clone().unwrap_or_else(|| default_socket(port))
+    }
+}
+
+impl Serve {
+    /// Reads what the flags point at.
+    pub fn settings(self) -> Result<Settings, SettingsError> {
+        let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), watch::read)?;
+        let admin_listen = self.admin_listen.unwrap_or_else(|| default_listen(ADMIN_PORT));
+        let redis = self.redis.filter(|url| !url.is_empty());
+        Ok(Settings {
+            listen: self.listen.unwrap_or_else(|| default_listen(8080)),
+            admin_listen,
+            redis: redis.map(|url| Address::parse(&url)).transpose()?,
+            config_file: self.config,
+            config,
+            socket: self.socket.unwrap_or_else(|| default_socket(admin_listen.port())),
+            admin_token: self.admin_token_file.as_deref().map(read_token).transpose()?,
+            node: self.node.filter(|name| !name.is_empty()).unwrap_or_else(host_name),
+        })
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, SettingsError> {
+    let error = |reason: String| SettingsError::Token { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
+    match text.trim() {
+        "" => Err(error("is empty: write a token into it".into())),
+        token => Ok(token.to_owned()),
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "gateway".into() } else { name.trim().to_owned() }
+}
+
+impl Settings {
+    /// What is in force, as YAML, with secrets masked.
+    pub fn show(&self) -> String {
+        let text = |value: &dyn std::fmt::Display| serde_yaml::Value::String(value.to_string());
+        let optional = |value: Option<serde_yaml::Value>| value.unwrap_or(serde_yaml::Value::Null);
+        let process = serde_yaml::Mapping::from_iter([
+            ("listen".into(), text(&self.listen)),
+            ("adminListen".into(), text(&self.admin_listen)),
+            ("redis".into(), optional(self.redis.as_ref().map(|address| text(address)))),
+            ("config".into(), optional(self.config_file.as_ref().map(|path| text(&path.display())))),
+            ("socket".into(), text(&self.socket.display())),
+            ("adminToken".into(), optional(self.admin_token.as_ref().map(|_| "***".into()))),
+            ("node".into(), text(&self.node)),
+        ]);
+        let process = serde_yaml::to_string(&process).expect("a mapping of strings is YAML");
+        let config = serde_yaml::to_string(&self.config).expect("settings are YAML");
+        format!("# flags and environment\n{process}# settings file\n{config}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_what_happens_when_nothing_is_said() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["wscluster-gateway"], args].concat()).unwrap().command();
+        let with = ["--listen", "127.0.0.1:1"];
+        for command in [parse(&with), parse(&[&["serve"][..], &with].concat())] {
+            let Command::Serve(serve) = command else { panic!("{command:?}") };
+            assert_eq!(serve.listen, Some(([127, 0, 0, 1], 1).into()));
+        }
+        assert!(matches!(parse(&["drain", "--timeout", "5"]), Command::Drain(DrainArgs { timeout: Some(5), .. })));
+    }
+}

@@ -1,0 +1,250 @@
+//! Drain: moving all sessions off this gateway. Idempotent, observable, and cancellable until the process was told to
+//! exit. Decides by `pace`; acts by putting notices into outboxes.
+
+pub mod pace;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::clock::{self, Millis};
+use crate::config::Shared;
+use crate::metrics::Metrics;
+use crate::outbox::Item;
+use crate::shard::{Connection, Connections};
+use pace::Terms;
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// The drain of this gateway, under way or not.
+pub struct Drain {
+    settings: Shared,
+    connections: Arc<Connections>,
+    metrics: Arc<Metrics>,
+    run: Mutex<Option<Run>>,
+    exiting: watch::Sender<bool>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    number: u64,
+    terms: Terms,
+    started_at: Millis,
+    noticed: usize,
+    moved: u64,
+    forced: u64,
+}
+
+impl Run {
+    fn deadline(&self) -> Millis {
+        self.started_at + self.terms.total_ms()
+    }
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// No drain.
+    Running,
+    /// Connections are still to be moved, or the least time is not over.
+    Draining,
+    /// No connection is left.
+    Drained,
+}
+
+/// What can be seen of a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// How far it is.
+    pub state: Phase,
+    /// Connections that are left.
+    pub remaining: usize,
+    /// Connections that have left after they were told to.
+    pub moved: u64,
+    /// Connections that were closed at the deadline.
+    pub forced: u64,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub started_at: Option<Millis>,
+    /// When the rest is closed, in milliseconds since the Unix epoch.
+    pub deadline_at: Option<Millis>,
+}
+
+/// What the caller of a drain may choose; the settings decide the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wish {
+    /// Clients told per second; 0: all within half of the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_per_second: Option<u32>,
+    /// Seconds that clients have to move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+}
+
+/// A drain that can no longer be cancelled: the process was told to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway was told to exit: the drain cannot be cancelled")]
+pub struct Exiting;
+
+impl Drain {
+    /// No drain yet.
+    pub fn new(settings: Shared, connections: Arc<Connections>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            connections,
+            metrics,
+            run: Mutex::default(),
+            exiting: watch::Sender::new(false),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// Whether new connections should go elsewhere.
+    pub fn active(&self) -> bool {
+        self.run.lock().is_some()
+    }
+
+    /// Begins a drain, or changes the terms of the one under way where `wish` names any.
+    pub fn start(self: &Arc<Self>, wish: Wish) -> Status {
+        let new = Terms::new(&self.settings.load().drain, wish.connections_per_second, wish.timeout_seconds);
+        let number = {
+            let mut run = self.run.lock();
+            if let Some(run) = run.as_mut() {
+                run.terms.per_second = wish.connections_per_second.unwrap_or(run.terms.per_second);
+                run.terms.timeout_ms = wish.timeout_seconds.map_or(run.terms.timeout_ms, |seconds| seconds * 1000);
+                None
+            } else {
+                let number = *self.changed.borrow() + 1;
+                *run = Some(Run { number, terms: new, started_at: clock::now(), noticed: 0, moved: 0, forced: 0 });
+                Some(number)
+            }
+        };
+        if let Some(number) = number {
+            tracing::info!(connections = self.connections.len(), "drain begins");
+            tokio::spawn(Arc::clone(self).work(number));
+        }
+        self.changed();
+        self.status()
+    }
+
+    /// Begins a drain that ends with the process.
+    pub fn start_to_exit(self: &Arc<Self>) -> Status {
+        self.exiting.send_replace(true);
+        self.start(Wish::default())
+    }
+
+    /// Ends a drain; clients that have not moved stay.
+    pub fn cancel(&self) -> Result<Status, Exiting> {
+        if *self.exiting.borrow() {
+            return Err(Exiting);
+        }
+        if self.run.lock().take().is_some() {
+            tracing::info!(connections = self.connections.len(), "drain cancelled");
+            for connection in self.connections.all() {
+                if connection.noticed.swap(false, Relaxed) {
+                    connection.outbox.push(Item::DrainCancelled, usize::MAX);
+                }
+            }
+        }
+        self.changed();
+        Ok(self.status())
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> Status {
+        let run = self.run.lock().clone();
+        let remaining = self.connections.len();
+        let state = match &run {
+            None => Phase::Running,
+            Some(run) if remaining == 0 && clock::now() >= run.started_at + run.terms.min_ms => Phase::Drained,
+            Some(_) => Phase::Draining,
+        };
+        Status {
+            state,
+            remaining,
+            moved: run.as_ref().map_or(0, |run| run.moved),
+            forced: run.as_ref().map_or(0, |run| run.forced),
+            started_at: run.as_ref().map(|run| run.started_at),
+            deadline_at: run.as_ref().map(Run::deadline),
+        }
+    }
+
+    /// Waits until no connection is left or the deadline has passed.
+    pub async fn finished(&self) -> Status {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let status = self.status();
+            let over = status.deadline_at.is_none_or(|at| at <= clock::now());
+            if status.state != Phase::Draining || over {
+                return status;
+            }
+            let _ = tokio::time::timeout(TICK, changed.changed()).await;
+        }
+    }
+
+    /// A connection has ended.
+    pub fn closed(&self, connection: &Connection, reason: &'static str) {
+        if let Some(run) = self.run.lock().as_mut() {
+            if reason == "drain_forced" {
+                run.forced += 1;
+                self.metrics.drain_forced();
+            } else if connection.noticed.load(Relaxed) {
+                run.moved += 1;
+            }
+        }
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells clients to move, to the pace, for as long as this drain goes on.
+    async fn work(self: Arc<Self>, number: u64) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(run) = self.run.lock().clone().filter(|run| run.number == number) else { return };
+            self.tick(&run, clock::now());
+        }
+    }
+
+    fn tick(&self, run: &Run, now: Millis) {
+        let connections = self.connections.all();
+        if now >= run.deadline() {
+            for connection in connections {
+                connection.outbox.push(Item::DrainForced, usize::MAX);
+            }
+            return;
+        }
+        let waiting: Vec<_> = connections.iter().filter(|each| !each.noticed.load(Relaxed)).collect();
+        let elapsed = now - run.started_at;
+        let due = run.terms.due(elapsed, run.noticed + waiting.len()).saturating_sub(run.noticed);
+        for connection in waiting.iter().take(due) {
+            self.notice(connection, run, now);
+        }
+        if let Some(run) = self.run.lock().as_mut() {
+            run.noticed += due;
+        }
+    }
+
+    fn notice(&self, connection: &Connection, run: &Run, now: Millis) {
+        let most = run.terms.most_delay(now - run.started_at);
+        let retry_after_ms = rand::random_range(0..=most);
+        connection.noticed.store(true, Relaxed);
+        connection.outbox.push(Item::Drain { retry_after_ms, deadline_ms: run.deadline() - now }, usize::MAX);
+        self.metrics.drain_noticed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! The WebSocket handshake (RFC 6455 section 4): who may come in and how they will speak. Hands the socket on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::clock;
+use crate::config::InForce;
+use crate::protocol::{self, Protocol};
+use crate::room::RoomId;
+use crate::server::Shared;
+use crate::session::Session;
+use crate::shard::{Full, Place};
+use crate::socket;
+
+/// Why a handshake was refused.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    status: StatusCode,
+    reason: &'static str,
+    message: String,
+    retry_after_seconds: Option<u32>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), retry_after_seconds: None }
+    }
+    fn busy(reason: &'static str, message: &str) -> Self {
+        // Spread, or all come back in the same second.
+        let retry_after_seconds = Some(rand::random_range(1..=5));
+        Self { retry_after_seconds, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message) }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.message + "\n").into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
+    }
+}
+
+/// What a handshake asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    accept: String,
+    protocol: Protocol,
+    rooms: Vec<RoomId>,
+}
+
+/// `GET /ws`.
+pub async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+) -> Response {
+    match admit(&shared, peer, &request) {
+        Ok((wish, place)) => {
+            let response = switching(&wish);
+            let upgrade = hyper::upgrade::on(&mut request);
+            shared.tasks.clone().spawn(serve(shared, wish, place, upgrade));
+            response
+        }
+        Err(refused) => {
+            shared.metrics.rejected(refused.reason);
+            refused.into_response()
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, peer: SocketAddr, request: &Request) -> Result<(Wish, Place), Refused> {
+    let config = shared.config();
+    let wish = wish(request.headers(), request.uri().query(), &config)?;
+    if !shared.handshake_in_time(&config) {
+        return Err(Refused::busy("handshake_rate", "too many handshakes: try again"));
+    }
+    let place = shared.connections.admit(peer.ip(), config.max_connections, config.limits.connections_per_ip);
+    match place {
+        Ok(place) => Ok((wish, place)),
+        Err(Full::Gateway) => Err(Refused::busy("max_connections", "this gateway is full: try again")),
+        Err(Full::Address) => Err(Refused::busy("connections_per_ip", "too many connections from your address")),
+    }
+}
+
+/// Understands and judges a handshake.
+fn wish(headers: &HeaderMap, query: Option<&str>, config: &InForce) -> Result<Wish, Refused> {
+    let accept = websocket_key(headers)?;
+    if !origin_allowed(headers, &config.auth.allowed_origins) {
+        return Err(Refused::new(StatusCode::FORBIDDEN, "origin", "this origin is not allowed"));
+    }
+    let protocol = negotiate(headers)?;
+    let rooms = if protocol == Protocol::Raw { raw_rooms(query.unwrap_or(""), config)? } else { Vec::new() };
+    Ok(Wish { accept, protocol, rooms })
+}
+
+fn websocket_key(headers: &HeaderMap) -> Result<String, Refused> {
+    if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
+        let message = "this is a WebSocket endpoint: connect with a WebSocket client";
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, "bad_request", message));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, "bad_request", "WebSocket version 13 is spoken here"));
+    }
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        Some(key) => Ok(derive_accept_key(key.as_bytes())),
+        None => Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", "Sec-WebSocket-Key is missing")),
+    }
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    values(headers, &name).any(|value| value.eq_ignore_ascii_case(token))
+}
+
+/// Raw when nothing was offered. A client that offers only what is not spoken here would misunderstand everything.
+fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refused> {
+    let mut offered = values(headers, &header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    if offered.peek().is_none() {
+        return Ok(Protocol::Raw);
+    }
+    if offered.any(|name| name == protocol::V1) {
+        return Ok(Protocol::V1);
+    }
+    let message = format!("no known subprotocol was offered: offer {} or none", protocol::V1);
+    Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", message))
+}
+
+fn raw_rooms(query: &str, config: &InForce) -> Result<Vec<RoomId>, Refused> {
+    let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, "bad_request", message);
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(query).map_err(|error| bad(format!("the query cannot be read: {error}")))?;
+    let mut rooms: Vec<RoomId> = Vec::new();
+    for (_, value) in pairs.iter().filter(|(key, _)| key == "room") {
+        let room = RoomId::parse(value).map_err(|error| bad(error.to_string()))?;
+        if !config.may_subscribe(room.as_str()) {
+            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", format!("not allowed in room {room}")));
+        }
+        if !rooms.contains(&room) {
+            rooms.push(room);
+        }
+    }
+    match rooms.len() {
+        0 => Err(bad(format!("name a room: /ws?room=lobby, or offer the subprotocol {}", protocol::V1))),
+        many if many > config.limits.max_rooms_per_connection => {
+            Err(bad(format!("at most {} rooms per connection", config.limits.max_rooms_per_connection)))
+        }
+        _ => Ok(rooms),
+    }
+}
+
+/// RFC 6454. Only browsers send an origin, and only they can be made to connect by a page that the user visits.
+fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if !allowed.is_empty() {
+        return allowed.iter().any(|pattern| origin_matches(pattern, origin));
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let same = origin.split_once("://").map(|(_, rest)| rest);
+    matches!((host, same), (Some(host), Some(same)) if host.eq_ignore_ascii_case(same))
+}
+
+fn origin_matches(pattern: &str, origin: &str) -> bool {
+    let Some((scheme, parent)) = pattern.split_once("://*.") else { return pattern.eq_ignore_ascii_case(origin) };
+    let Some((origin_scheme, host)) = origin.split_once("://") else { return false };
+    let Some(split) = host.len().checked_sub(parent.len()) else { return false };
+    let (sub, same) = (host.get(..split), host.get(split..));
+    scheme.eq_ignore_ascii_case(origin_scheme)
+        && same.is_some_and(|same| same.eq_ignore_ascii_case(parent))
+        && sub.is_some_and(|sub| sub.len() > 1 && sub.ends_with('.') && !sub.contains(['/', '@', ':']))
+}
+
+fn switching(wish: &Wish) -> Response {
+    let mut response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, &wish.accept);
+    if wish.protocol == Protocol::V1 {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol::V1);
+    }
+    response.body(Body::empty()).expect("the headers are valid")
+}
+
+/// Takes the socket out of HTTP and drives it to its end.
+async fn serve(shared: Arc<Shared>, wish: Wish, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+    let now = clock::now();
+    let config = shared.config();
+    let socket = socket::websocket(parts.io.into_inner(), parts.read_buf, config.limits.max_message_bytes).await;
+    let connection = shared.connections.add(wish.protocol, &place, now);
+    let session = Session::new(session_id(), wish.protocol, wish.rooms, &config, now, rand::random());
+    shared.metrics.opened(wish.protocol);
+    let ended = socket::drive(socket, session, Arc::clone(&connection), Arc::clone(&shared)).await;
+    shared.connections.remove(connection.id);
+    shared.metrics.closed(ended.reason, std::time::Duration::from_millis(clock::now() - now));
+    drop(place);
+    shared.drain.closed(&connection, ended.reason);
+}
+
+/// 128 random bits: a session's id is not guessable.
+fn session_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            (header::HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn origins_are_matched_exactly_or_by_subdomain() {
+        let cases = [
+            ("https://example.com", "https://example.com", true),
+            ("https://example.com", "https://EXAMPLE.com", true),
+            ("https://example.com", "http://example.com", false),
+            ("https://example.com", "https://example.com:8443", false),
+            ("https://example.com", "https://a.example.com", false),
+            ("https://*.example.com", "https://a.example.com", true),
+            ("https://*.example.com", "https://a.b.example.com", true),
+            ("https://*.example.com", "https://example.com", false),
+            ("https://*.example.com", "https://.example.com", false),
+            ("https://*.example.com", "https://evilexample.com", false),
+            ("https://*.example.com", "https://a.example.com.evil.com", false),
+            ("https://*.example.com", "https://evil.com/.example.com", false),
+            ("https://*.example.com", "http://a.example.com", false),
+            ("https://*.example.com:8443", "https://a.example.com:8443", true),
+            ("https://*.example.com", "null", false),
+        ];
+        for (pattern, origin, expect) in cases {
+            let allowed = [pattern.to_owned()];
+            assert_eq!(origin_allowed(&headers(&[("origin", origin)]), &allowed), expect, "{pattern} {origin}");
+        }
+    }
+
+    #[test]
+    fn without_a_list_only_the_same_host_and_what_is_no_browser_may_come() {
+        let allowed = |pairs: &[(&str, &str)]| origin_allowed(&headers(pairs), &[]);
+        assert!(allowed(&[]));
+        assert!(allowed(&[("origin", "https://chat.example.com"), ("host", "chat.example.com")]));
+        assert!(allowed(&[("origin", "http://127.0.0.1:8080"), ("host", "127.0.0.1:8080")]));
+        assert!(!allowed(&[("origin", "http://127.0.0.1:8081"), ("host", "127.0.0.1:8080")]));
+        assert!(!allowed(&[("origin", "https://evil.com"), ("host", "chat.example.com")]));
+        assert!(!allowed(&[("origin", "null"), ("host", "chat.example.com")]));
+        assert!(!allowed(&[("origin", "https://evil.com")]));
+    }
+
+    const PLAIN: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn judge(extra: &[(&str, &str)], query: &str, config: Config) -> Result<Wish, Refused> {
+        let all: Vec<_> = PLAIN.iter().chain(extra).copied().collect();
+        wish(&headers(&all), Some(query), &config.into())
+    }
+
+    #[test]
+    fn the_protocol_follows_the_offer() {
+        let raw = judge(&[], "room=lobby&room=news&room=lobby", Config::default()).unwrap();
+        assert_eq!(raw.protocol, Protocol::Raw);
+        assert_eq!(raw.rooms.iter().map(RoomId::as_str).collect::<Vec<_>>(), ["lobby", "news"]);
+        assert_eq!(raw.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455 section 1.3");
+        let v1 = judge(&[("sec-websocket-protocol", "other, wscluster.v1.json")], "", Config::default()).unwrap();
+        assert_eq!(v1.protocol, Protocol::V1);
+        let unknown = judge(&[("sec-websocket-protocol", "other")], "room=a", Config::default()).unwrap_err();
+        assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn raw_handshakes_name_rooms_that_they_may_enter() {
+        let status = |query: &str, config: Config| judge(&[], query, config).map_err(|refused| refused.status).err();
+        assert_eq!(status("", Config::default()), Some(StatusCode::BAD_REQUEST));
+        assert_eq!(status("room=", Config::default()), Some(StatusCode::BAD_REQUEST));
+        assert_eq!(status("room=a%0ab", Config::default()), Some(StatusCode::BAD_REQUEST));
+        assert_eq!(status("room=z%C3%BCrich", Config::default()), None);
+        let closed = Config::parse("auth: {anonymous: {subscribe: [\"open:*\"]}}").unwrap();
+        assert_eq!(status("room=secret", closed.clone()), Some(StatusCode::FORBIDDEN));
+        assert_eq!(status("room=open:1", closed), None);
+        let two = Config::parse("limits: {maxRoomsPerConnection: 2}").unwrap();
+        assert_eq!(status("room=1", two.clone()), None);
+        assert_eq!(status("room=1&room=2", two.clone()), None);
+        assert_eq!(status("room=1&room=2&room=3", two), Some(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn what_is_no_websocket_handshake_is_told_so() {
+        for missing in 0..PLAIN.len() {
+            let some: Vec<_> = (0..PLAIN.len()).filter(|index| *index != missing).map(|index| PLAIN[index]).collect();
+            let refused = wish(&headers(&some), Some("room=a"), &Config::default().into()).unwrap_err();
+            let expect = if missing == 3 { StatusCode::BAD_REQUEST } else { StatusCode::UPGRADE_REQUIRED };
+            assert_eq!(refused.status, expect, "without {}", PLAIN[missing].0);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Which connections are in which rooms. Takes a log's entries and puts each into the outbox of every member, encoded
+//! once. Knows nothing of sockets, and does not decide who may be in a room.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::config::Shared;
+use crate::entry::{Delivery, Entry, EntryId};
+use crate::error::LogError;
+use crate::log::{Feed, Log, Token};
+use crate::metrics::Metrics;
+use crate::outbox::{Item, Pushed};
+use crate::protocol::Reason;
+use crate::room::RoomId;
+use crate::shard::{Connection, ConnectionId, Connections};
+
+/// The rooms that have local members.
+pub struct Hub {
+    settings: Shared,
+    connections: Arc<Connections>,
+    metrics: Arc<Metrics>,
+    log: OnceLock<Arc<dyn Log>>,
+    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
+    next_token: AtomicU64,
+    subscriptions: AtomicU64,
+}
+
+struct Room {
+    token: Token,
+    watched: OnceCell<()>,
+    state: Mutex<RoomState>,
+}
+
+#[derive(Default)]
+struct RoomState {
+    /// Everything up to here was given to the members of the time.
+    position: EntryId,
+    members: Vec<Arc<Connection>>,
+    places: HashMap<ConnectionId, usize>,
+    /// No longer in the table of rooms.
+    retired: bool,
+}
+
+impl RoomState {
+    fn insert(&mut self, member: Arc<Connection>) -> bool {
+        if self.places.contains_key(&member.id) {
+            return false;
+        }
+        self.places.insert(member.id, self.members.len());
+        self.members.push(member);
+        true
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> bool {
+        let Some(place) = self.places.remove(&id) else { return false };
+        self.members.swap_remove(place);
+        if let Some(moved) = self.members.get(place) {
+            self.places.insert(moved.id, place);
+        }
+        true
+    }
+}
+
+impl Hub {
+    /// A hub without rooms. It needs a log before anyone joins: see [`Hub::attach`].
+    pub fn new(settings: Shared, connections: Arc<Connections>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            settings,
+            connections,
+            metrics,
+            log: OnceLock::new(),
+            rooms: Mutex::default(),
+            next_token: AtomicU64::new(1),
+            subscriptions: AtomicU64::new(0),
+        }
+    }
+
+    /// Names the log. The log feeds the hub and the hub asks the log, so one of them comes first.
+    pub fn attach(&self, log: Arc<dyn Log>) {
+        assert!(self.log.set(log).is_ok(), "a hub has one log");
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        self.log.get().expect("a log is attached at the start")
+    }
+
+    /// Number of rooms with local members.
+    pub fn rooms(&self) -> usize {
+        self.rooms.lock().len()
+    }
+
+    /// Number of memberships.
+    pub fn subscriptions(&self) -> u64 {
+        self.subscriptions.load(Relaxed)
+    }
+
+    /// Makes a connection a member of a room, and returns the entry after which its messages begin.
+    pub async fn join(&self, room: &RoomId, member: &Arc<Connection>) -> Result<EntryId, LogError> {
+        loop {
+            let entry = self.room(room);
+            let watch = || async {
+                let position = self.log().watch(room, entry.token).await?;
+                let mut state = entry.state.lock();
+                state.position = state.position.max(position);
+                Ok(())
+            };
+            if let Err(error) = entry.watched.get_or_try_init(watch).await {
+                self.retire_if_empty(room, &entry);
+                return Err(error);
+            }
+            let mut state = entry.state.lock();
+            if state.retired {
+                continue;
+            }
+            if state.insert(Arc::clone(member)) {
+                self.subscriptions.fetch_add(1, Relaxed);
+            }
+            return Ok(state.position);
+        }
+    }
+
+    /// Ends a membership, if there is one.
+    pub fn leave(&self, room: &RoomId, member: ConnectionId) {
+        let Some(entry) = self.rooms.lock().get(room).cloned() else { return };
+        if entry.state.lock().remove(member) {
+            self.subscriptions.fetch_sub(1, Relaxed);
+        }
+        self.retire_if_empty(room, &entry);
+    }
+
+    fn room(&self, room: &RoomId) -> Arc<Room> {
+        let mut rooms = self.rooms.lock();
+        let new = || {
+            let token = self.next_token.fetch_add(1, Relaxed);
+            Arc::new(Room { token, watched: OnceCell::new(), state: Mutex::default() })
+        };
+        Arc::clone(rooms.entry(room.clone()).or_insert_with(new))
+    }
+
+    /// Someone who joins at the same time finds the room retired and makes a new one.
+    fn retire_if_empty(&self, room: &RoomId, entry: &Arc<Room>) {
+        {
+            let mut rooms = self.rooms.lock();
+            let mut state = entry.state.lock();
+            if state.retired || !state.members.is_empty() {
+                return;
+            }
+            state.retired = true;
+            if rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+                rooms.remove(room);
+            }
+        }
+        // Not under the locks: a log may hold its own while it feeds.
+        self.log().unwatch(room, entry.token);
+    }
+
+    fn find(&self, room: &RoomId, token: Token) -> Option<Arc<Room>> {
+        self.rooms.lock().get(room).filter(|entry| entry.token == token).cloned()
+    }
+
+    fn push(&self, state: &RoomState, items: &[Item]) {
+        let limits = &self.settings.load().backpressure;
+        for member in &state.members {
+            if member.outbox.push_all(items.iter().cloned(), limits.max_buffered_bytes) == Pushed::Overflowed {
+                self.metrics.slow("connection");
+            }
+        }
+        self.connections.shed(limits.total_buffer_bytes, &self.metrics);
+    }
+}
+
+impl Feed for Hub {
+    fn entries(&self, room: &RoomId, token: Token, entries: Vec<Entry>) {
+        let Some(entry) = self.find(room, token) else { return };
+        let mut state = entry.state.lock();
+        if let Some(last) = entries.last() {
+            state.position = last.id;
+        }
+        let items: Vec<_> =
+            entries.into_iter().map(|entry| Item::Message(Delivery::new(room.clone(), entry))).collect();
+        self.push(&state, &items);
+    }
+
+    fn gap(&self, room: &RoomId, token: Token, reason: Reason, position: EntryId) {
+        let Some(entry) = self.find(room, token) else { return };
+        tracing::warn!(%room, reason = reason.as_str(), %position, "entries were lost to the reader: members are told to resync");
+        let mut state = entry.state.lock();
+        state.position = position;
+        self.push(&state, &[Item::Gap { room: room.clone(), reason, position }]);
+    }
+}

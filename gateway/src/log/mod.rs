@@ -1,0 +1,105 @@
+//! The log of a room: what a backend must do. Rooms, connections and frames are unknown here.
+
+pub mod continuity;
+pub mod memory;
+pub mod redis;
+
+#[cfg(test)]
+mod conformance;
+
+use futures::future::BoxFuture;
+
+use crate::clock::Millis;
+use crate::config::Trim;
+use crate::entry::{Entry, EntryId, Text};
+use crate::error::LogError;
+use crate::protocol::Reason;
+use crate::room::RoomId;
+
+pub use continuity::StreamState;
+
+/// Identifies one act of watching, so that a late `unwatch` does not end a newer one.
+pub type Token = u64;
+
+/// A backend. Futures may be dropped at any time.
+pub trait Log: Send + Sync + 'static {
+    /// Writes an entry, trims the room and renews its expiry. The id is greater than every id of the room before it.
+    fn append<'a>(&'a self, room: &'a RoomId, payload: &'a Text, now: Millis) -> BoxFuture<'a, Result<EntryId, LogError>>;
+
+    /// The oldest entries after `after`, oldest first, at most `limit`.
+    fn read_after<'a>(
+        &'a self,
+        room: &'a RoomId,
+        after: EntryId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>>;
+
+    /// The newest entries before `before`, oldest first, at most `limit`.
+    fn read_before<'a>(
+        &'a self,
+        room: &'a RoomId,
+        before: EntryId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>>;
+
+    /// What is known of a room's stream; `None` where there is none.
+    fn state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Option<StreamState>, LogError>>;
+
+    /// Removes the oldest entries as `trim` says; returns how many.
+    fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>>;
+
+    /// Begins to feed a room's entries, and returns the id after which they begin. A later `watch` of the same room
+    /// replaces an earlier one.
+    fn watch<'a>(&'a self, room: &'a RoomId, token: Token) -> BoxFuture<'a, Result<EntryId, LogError>>;
+
+    /// Ends feeding a room, if `token` is its newest.
+    fn unwatch(&self, room: &RoomId, token: Token);
+
+    /// Ends everything that works in the background.
+    fn stop(&self) {}
+
+    /// How it goes.
+    fn health(&self) -> Health;
+}
+
+/// Takes what a log feeds. Entries of a room come in order, each once.
+pub trait Feed: Send + Sync + 'static {
+    /// New entries of a watched room, oldest first; the last one's id is the room's position from now on.
+    fn entries(&self, room: &RoomId, token: Token, entries: Vec<Entry>);
+    /// Entries of a watched room were lost to the reader; feeding goes on after `position`.
+    fn gap(&self, room: &RoomId, token: Token, reason: Reason, position: EntryId);
+}
+
+/// How a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Keyspace notifications say which rooms to read.
+    Notifications,
+    /// Rooms are polled in partitions.
+    Partitions,
+    /// In this process.
+    Embedded,
+}
+
+impl Mode {
+    /// As in metrics and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notifications => "notifications",
+            Self::Partitions => "partitions",
+            Self::Embedded => "embedded",
+        }
+    }
+}
+
+/// How it goes with a log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Health {
+    /// It answers.
+    pub connected: bool,
+    /// Time since the last successful read, in seconds.
+    pub seconds_since_read: f64,
+    /// How it is read.
+    pub mode: Mode,
+}

@@ -1,0 +1,228 @@
+//! Rooms on Redis Streams. Uses three connections, however many rooms there are: one for commands, one for reads, one
+//! that is told which rooms have news.
+
+mod address;
+mod codec;
+mod link;
+mod reader;
+mod subscriber;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use redis::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Feed, Health, Log, StreamState, Token};
+use crate::clock::Millis;
+use crate::config::{InForce, Shared, Trim, TrimStrategy};
+use crate::entry::{Entry, EntryId, Text};
+use crate::error::LogError;
+use crate::log::continuity::Position;
+use crate::metrics::Metrics;
+use crate::room::RoomId;
+
+pub use address::{Address, AddressError};
+use codec::Oddities;
+use link::Link;
+use table::Table;
+
+/// How long a command may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a read may take; it may return many megabytes.
+const READ_PATIENCE: Duration = Duration::from_secs(15);
+/// Entries that one publish trims at most. Trimming takes whole macro-nodes of 100 entries.
+const TRIM_LIMIT: u64 = 1000;
+
+/// Rooms on Redis Streams.
+pub struct RedisLog {
+    inner: Arc<Inner>,
+    stop: CancellationToken,
+}
+
+/// What the parts of the log share.
+struct Inner {
+    commands: Arc<Link>,
+    reads: Arc<Link>,
+    table: Table,
+    keys: Keys,
+    settings: Shared,
+    metrics: Arc<Metrics>,
+}
+
+/// Names in Redis.
+struct Keys {
+    prefix: String,
+    channel_prefix: String,
+}
+
+impl Keys {
+    fn new(prefix: &str, database: i64) -> Self {
+        // https://redis.io/docs/latest/develop/use/keyspace-notifications/
+        Self { prefix: prefix.to_owned(), channel_prefix: format!("__keyspace@{database}__:{prefix}") }
+    }
+    fn stream(&self, room: &RoomId) -> String {
+        format!("{}{room}", self.prefix)
+    }
+    fn channel(&self, room: &RoomId) -> String {
+        format!("{}{room}", self.channel_prefix)
+    }
+}
+
+impl RedisLog {
+    /// Begins to connect, and goes on trying for ever. Must be called within a tokio runtime.
+    pub fn start(address: Address, settings: Shared, feed: Arc<dyn Feed>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let stop = CancellationToken::new();
+        let link = |name, patience| Link::start(name, address.clone(), patience, Arc::clone(&metrics), stop.clone());
+        let keys = Keys::new(&settings.load().streams.key_prefix, address.database());
+        let inner = Arc::new(Inner {
+            commands: link("commands", COMMAND_PATIENCE),
+            reads: link("reads", READ_PATIENCE),
+            table: Table::default(),
+            keys,
+            settings,
+            metrics,
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber::run(Arc::clone(&inner), address)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(reader::run(Arc::clone(&inner), feed)));
+        Arc::new(Self { inner, stop })
+    }
+}
+
+impl Inner {
+    fn config(&self) -> Arc<InForce> {
+        self.settings.load_full()
+    }
+
+    fn count(&self, oddities: &Oddities) {
+        oddities.iter().for_each(|oddity| self.metrics.odd_entry(oddity));
+    }
+
+    async fn append(&self, room: &RoomId, payload: &Text, now: Millis) -> Result<EntryId, LogError> {
+        let retention = self.config().retention(room.as_str());
+        let key = self.keys.stream(room);
+        let mut add = redis::cmd("XADD");
+        add.arg(&key);
+        trim_arguments(&mut add, &retention.trim, now);
+        add.arg("*").arg(&["type", "message", "payload", payload.as_str(), "timestamp"]).arg(now);
+        let mut both = redis::pipe();
+        both.add_command(add).cmd("EXPIRE").arg(&key).arg(retention.idle_ttl_seconds).ignore();
+        let (id,): (String,) = self.commands.pipeline(&both).await?;
+        id.parse().map_err(|_| LogError::Refused("XADD did not return an id".into()))
+    }
+
+    async fn range(&self, link: &Link, command: &mut redis::Cmd) -> Result<Vec<Entry>, LogError> {
+        let reply: Value = link.query(command).await?;
+        let (entries, oddities) = codec::entries(reply);
+        self.count(&oddities);
+        Ok(entries)
+    }
+
+    async fn read_after(&self, link: &Link, room: &RoomId, after: EntryId, limit: usize) -> Result<Vec<Entry>, LogError> {
+        let mut command = redis::cmd("XRANGE");
+        command.arg(self.keys.stream(room)).arg(format!("({after}")).arg("+").arg("COUNT").arg(limit);
+        self.range(link, &mut command).await
+    }
+
+    async fn read_before(&self, room: &RoomId, before: EntryId, limit: usize) -> Result<Vec<Entry>, LogError> {
+        // The greatest id cannot be excluded: Redis refuses an empty range.
+        let end = if before == EntryId::MAX { "+".to_owned() } else { format!("({before}") };
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(self.keys.stream(room)).arg(end).arg("-").arg("COUNT").arg(limit);
+        let mut entries = if before == EntryId::ZERO { Vec::new() } else { self.range(&self.commands, &mut command).await? };
+        entries.reverse();
+        Ok(entries)
+    }
+
+    async fn state(&self, link: &Link, room: &RoomId) -> Result<Option<StreamState>, LogError> {
+        let mut command = redis::cmd("XINFO");
+        command.arg("STREAM").arg(self.keys.stream(room));
+        match link.query::<Value>(&mut command).await {
+            Ok(reply) => codec::state(reply).map(Some),
+            Err(LogError::Refused(reason)) if reason.contains("no such key") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn trim(&self, room: &RoomId, trim: &Trim, now: Millis) -> Result<u64, LogError> {
+        let mut command = redis::cmd("XTRIM");
+        command.arg(self.keys.stream(room));
+        trim_arguments(&mut command, trim, now);
+        self.commands.query(&mut command).await
+    }
+
+    /// `$` becomes an id once, here.
+    async fn watch(&self, room: &RoomId, token: Token) -> Result<EntryId, LogError> {
+        let state = self.state(&self.reads, room).await?;
+        let position = Position::end(state.as_ref());
+        self.table.insert(room.clone(), token, position);
+        Ok(position.id)
+    }
+}
+
+/// `MAXLEN`/`MINID` (<https://redis.io/docs/latest/commands/xadd/>). `LIMIT` goes with `~` only.
+fn trim_arguments(command: &mut redis::Cmd, trim: &Trim, now: Millis) {
+    command.arg(if trim.strategy == TrimStrategy::MinId { "MINID" } else { "MAXLEN" });
+    command.arg(if trim.approximate { "~" } else { "=" });
+    match trim.oldest_kept(now) {
+        Some(id) => command.arg(id.to_string()),
+        None => command.arg(trim.max_len),
+    };
+    if trim.approximate {
+        command.arg("LIMIT").arg(TRIM_LIMIT);
+    }
+}
+
+impl Log for RedisLog {
+    fn append<'a>(&'a self, room: &'a RoomId, payload: &'a Text, now: Millis) -> BoxFuture<'a, Result<EntryId, LogError>> {
+        self.inner.append(room, payload, now).boxed()
+    }
+
+    fn read_after<'a>(
+        &'a self,
+        room: &'a RoomId,
+        after: EntryId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>> {
+        self.inner.read_after(&self.inner.commands, room, after, limit).boxed()
+    }
+
+    fn read_before<'a>(
+        &'a self,
+        room: &'a RoomId,
+        before: EntryId,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>> {
+        self.inner.read_before(room, before, limit).boxed()
+    }
+
+    fn state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Option<StreamState>, LogError>> {
+        self.inner.state(&self.inner.commands, room).boxed()
+    }
+
+    fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>> {
+        self.inner.trim(room, trim, now).boxed()
+    }
+
+    fn watch<'a>(&'a self, room: &'a RoomId, token: Token) -> BoxFuture<'a, Result<EntryId, LogError>> {
+        self.inner.watch(room, token).boxed()
+    }
+
+    fn unwatch(&self, room: &RoomId, token: Token) {
+        self.inner.table.remove(room, token);
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn health(&self) -> Health {
+        Health {
+            connected: self.inner.commands.connected() && self.inner.reads.connected(),
+            seconds_since_read: self.inner.reads.seconds_since_success(),
+            mode: self.inner.table.mode(),
+        }
+    }
+}

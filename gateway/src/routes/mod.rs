@@ -1,0 +1,22 @@
+//! What is served where. Handlers answer; the parts behind them decide.
+
+mod admin;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::handshake;
+use crate::server::Shared;
+pub use admin::Trust;
+
+/// The public port.
+pub fn public(shared: Arc<Shared>) -> Router {
+    Router::new().route("/ws", get(handshake::upgrade)).with_state(shared)
+}
+
+/// The admin port, or the socket.
+pub fn admin(shared: Arc<Shared>, trust: Trust) -> Router {
+    admin::router(shared, trust)
+}

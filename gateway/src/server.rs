@@ -1,0 +1,241 @@
+//! Runs the gateway: `run(listeners, settings, shutdown)`. Wires the parts; each decides for itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::clock;
+use crate::config::{self, InForce};
+use crate::drain::Drain;
+use crate::hub::Hub;
+use crate::log::memory::MemoryLog;
+use crate::log::redis::{Address, RedisLog};
+use crate::log::{Feed, Log};
+use crate::metrics::{Metrics, Snapshot};
+use crate::outbox::Item;
+use crate::routes;
+use crate::session::Bucket;
+use crate::shard::Connections;
+
+/// How long connections have to end after the gateway was told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a client may take to send its request.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the gateway needs from outside.
+pub struct World {
+    /// Where clients come in.
+    pub public: TcpListener,
+    /// Where operators and probes come in.
+    pub admin: TcpListener,
+    /// Where `wscluster-gateway drain` comes in.
+    pub socket: Option<UnixListener>,
+    /// The settings.
+    pub settings: config::Shared,
+    /// Where rooms are; `None` is in this process.
+    pub redis: Option<Address>,
+    /// Name of this gateway, as clients see it.
+    pub node: String,
+    /// Needed for admin calls that change something, when set.
+    pub admin_token: Option<String>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Move all sessions first.
+    Drain,
+    /// At once.
+    Now,
+}
+
+/// What the parts share.
+pub struct Shared {
+    /// The settings in force.
+    pub settings: config::Shared,
+    /// The rooms.
+    pub hub: Arc<Hub>,
+    /// The connections.
+    pub connections: Arc<Connections>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The drain.
+    pub drain: Arc<Drain>,
+    /// Name of this gateway.
+    pub node: Arc<str>,
+    /// Needed for admin calls that change something, when set.
+    pub admin_token: Option<String>,
+    /// Connections being served.
+    pub tasks: TaskTracker,
+    handshakes: Mutex<Bucket>,
+}
+
+impl Shared {
+    fn new(world: &World) -> Arc<Self> {
+        let connections = Arc::new(Connections::default());
+        let metrics = Arc::clone(&world.metrics);
+        let hub = Arc::new(Hub::new(Arc::clone(&world.settings), Arc::clone(&connections), Arc::clone(&metrics)));
+        let feed: Arc<dyn Feed> = Arc::clone(&hub) as _;
+        let settings = Arc::clone(&world.settings);
+        let log: Arc<dyn Log> = match &world.redis {
+            Some(address) => RedisLog::start(address.clone(), settings, feed, Arc::clone(&metrics)),
+            None => Arc::new(MemoryLog::new(settings, feed)),
+        };
+        hub.attach(log);
+        Arc::new(Self {
+            drain: Drain::new(Arc::clone(&world.settings), Arc::clone(&connections), Arc::clone(&metrics)),
+            settings: Arc::clone(&world.settings),
+            hub,
+            connections,
+            metrics,
+            node: world.node.as_str().into(),
+            admin_token: world.admin_token.clone(),
+            tasks: TaskTracker::new(),
+            handshakes: Mutex::new(Bucket::full(clock::now())),
+        })
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<InForce> {
+        self.settings.load_full()
+    }
+
+    /// Whether one more handshake is within the rate.
+    pub fn handshake_in_time(&self, config: &InForce) -> bool {
+        let rate = f64::from(config.limits.handshakes_per_second);
+        rate == 0.0 || self.handshakes.lock().take(rate, rate, clock::now())
+    }
+
+    /// What is measured when it is asked for.
+    pub fn snapshot(&self) -> Snapshot {
+        let config = self.config();
+        Snapshot {
+            buffered: self.connections.buffered(),
+            buffer_limit: config.backpressure.total_buffer_bytes,
+            subscriptions: self.hub.subscriptions(),
+            rooms: self.hub.rooms(),
+            drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
+            health: self.hub.log().health(),
+            config_hash: config.hash(),
+        }
+    }
+}
+
+/// Runs the gateway until it was told to stop and has done so. A second word on `shutdown` hurries it.
+pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
+    let shared = Shared::new(&world);
+    let stop = CancellationToken::new();
+    let servers = TaskTracker::new();
+    let public = routes::public(Arc::clone(&shared));
+    let admin = routes::admin(Arc::clone(&shared), routes::Trust::Token);
+    let local = routes::admin(Arc::clone(&shared), routes::Trust::Local);
+    servers.spawn(serve_tcp(world.public, public, stop.clone()));
+    servers.spawn(serve_tcp(world.admin, admin, stop.clone()));
+    if let Some(socket) = world.socket {
+        servers.spawn(serve_unix(socket, local, stop.clone()));
+    }
+    let how = shutdown.recv().await.unwrap_or(Shutdown::Now);
+    if how == Shutdown::Drain {
+        leave(&shared, &mut shutdown).await;
+    }
+    shared.connections.tell_all(&Item::GoingAway);
+    shared.tasks.close();
+    let _ = tokio::time::timeout(STOP_PATIENCE, shared.tasks.wait()).await;
+    shared.hub.log().stop();
+    stop.cancel();
+    servers.close();
+    let _ = tokio::time::timeout(STOP_PATIENCE, servers.wait()).await;
+    tracing::info!("stopped");
+}
+
+/// Drains until nobody is left, the deadline has passed, or someone is in a hurry.
+async fn leave(shared: &Arc<Shared>, shutdown: &mut mpsc::Receiver<Shutdown>) {
+    shared.drain.start_to_exit();
+    let hurried = async { while !matches!(shutdown.recv().await, Some(Shutdown::Now) | None) {} };
+    tokio::select! {
+        status = shared.drain.finished() => {
+            tracing::info!(moved = status.moved, remaining = status.remaining, "drain ends");
+            // Those at the deadline are told 1012, not 1001.
+            shared.connections.tell_all(&Item::DrainForced);
+        }
+        () = hurried => {}
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let mut make = router.into_make_service_with_connect_info::<SocketAddr>();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tune(&stream);
+                let Ok(service) = make.call(peer).await;
+                tokio::spawn(serve_http(stream, service, stop.clone()));
+            }
+            Err(error) => not_accepted(&error).await,
+        }
+    }
+}
+
+async fn serve_unix(listener: UnixListener, router: Router, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(serve_http(stream, router.clone(), stop.clone()));
+            }
+            Err(error) => not_accepted(&error).await,
+        }
+    }
+}
+
+/// Out of file descriptors, or a client that was gone already: accepting goes on, but not in a busy loop.
+async fn not_accepted(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// Bounds what the kernel buffers for one client, and sends small frames at once.
+fn tune(stream: &TcpStream) {
+    const SEND_BUFFER: usize = 128 * 1024;
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(stream).set_send_buffer_size(SEND_BUFFER);
+}
+
+async fn serve_http<S, T>(stream: S, service: T, stop: CancellationToken)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: Service<http::Request<hyper::body::Incoming>, Response = axum::response::Response, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
+    T::Future: Send,
+{
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

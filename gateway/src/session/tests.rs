@@ -1,0 +1,408 @@
+//! A session by table: what it does for each event. And by chance: what holds whatever happens.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Config;
+
+fn config(yaml: &str) -> InForce {
+    Config::parse(yaml).unwrap().into()
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::parse(name).unwrap()
+}
+
+fn id(ms: u64) -> EntryId {
+    EntryId { ms, seq: 0 }
+}
+
+fn delivery(name: &str, ms: u64) -> Arc<Delivery> {
+    Delivery::new(room(name), Entry::new(id(ms), ms, ms.to_string().into()))
+}
+
+/// A session and its settings, with effects as short texts.
+struct World {
+    session: Session,
+    config: InForce,
+    now: Millis,
+}
+
+fn world_with(protocol: Protocol, rooms: &[&str], yaml: &str) -> World {
+    let config = config(yaml);
+    let rooms = rooms.iter().map(|name| room(name)).collect();
+    let session = Session::new("s1".into(), protocol, rooms, &config, 1000, 1.0);
+    World { session, config, now: 1000 }
+}
+
+fn world(yaml: &str) -> World {
+    world_with(Protocol::V1, &[], yaml)
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::Send(text) => text.to_string(),
+        Effect::Deliver(delivery) => format!("deliver {} {}", delivery.room, delivery.entry.id),
+        Effect::Ping => "ping".into(),
+        Effect::Join { room, since: None } => format!("join {room}"),
+        Effect::Join { room, since: Some(since) } => format!("join {room} since {since}"),
+        Effect::Leave(room) => format!("leave {room}"),
+        Effect::Publish { room, payload, .. } => format!("publish {room} {payload}"),
+        Effect::ReadHistory { room, before, limit, .. } => format!("history {room} {before} {limit}"),
+        Effect::Refused(code) => format!("refused {}", code.as_str()),
+        Effect::Resumed(recovered) => format!("resumed {recovered}"),
+        Effect::Resynced(reason) => format!("resynced {}", reason.as_str()),
+        Effect::Close(closing) => format!("close {} {}", closing.code, closing.reason),
+    }
+}
+
+impl World {
+    fn step(&mut self, event: Event) -> Vec<String> {
+        self.session.step(event, &self.config, self.now).iter().map(show).collect()
+    }
+
+    fn text(&mut self, text: &str) -> Vec<String> {
+        self.step(Event::Text(text.into()))
+    }
+
+    fn in_room(&mut self, name: &str, position: u64) {
+        self.text(&format!(r#"{{"type":"subscribe","room":"{name}"}}"#));
+        self.step(Event::Joined { room: room(name), position: id(position), replay: None });
+    }
+}
+
+fn replay(name: &str, recovered: bool, ids: &[u64]) -> Option<Replay> {
+    Some(Replay { recovered, reset: false, messages: ids.iter().map(|ms| delivery(name, *ms)).collect() })
+}
+
+#[test]
+fn welcome_is_the_first_frame() {
+    let effects = world("").step(Event::Opened { node: "n1".into() });
+    assert_eq!(
+        effects,
+        [r#"{"type":"welcome","session":"s1","node":"n1","heartbeatMs":25000,"maxMessageBytes":65536,"resumeWindowMs":120000}"#]
+    );
+}
+
+#[test]
+fn a_subscription_without_a_cursor_begins_at_the_rooms_position() {
+    let mut world = world("");
+    assert_eq!(world.text(r#"{"type":"subscribe","ref":2,"room":"a"}"#), ["join a"]);
+    assert!(world.session.joining());
+    assert_eq!(
+        world.step(Event::Joined { room: room("a"), position: id(5), replay: None }),
+        [r#"{"type":"subscribed","ref":2,"room":"a","position":"5-0","recovered":true,"replayed":0}"#]
+    );
+    assert!(!world.session.joining());
+    assert_eq!(world.step(Event::Message(delivery("a", 5))), [""; 0]);
+    assert_eq!(world.step(Event::Message(delivery("a", 6))), ["deliver a 6-0"]);
+}
+
+#[test]
+fn a_resumed_subscription_gets_the_past_before_the_present_and_nothing_twice() {
+    let mut world = world("");
+    assert_eq!(world.text(r#"{"type":"subscribe","ref":2,"room":"a","since":"3-0"}"#), ["join a since 3-0"]);
+    assert_eq!(
+        world.step(Event::Joined { room: room("a"), position: id(5), replay: replay("a", true, &[4, 5, 6]) }),
+        [
+            "resumed true",
+            r#"{"type":"subscribed","ref":2,"room":"a","position":"3-0","recovered":true,"replayed":3}"#,
+            "deliver a 4-0",
+            "deliver a 5-0",
+            "deliver a 6-0"
+        ]
+    );
+    assert_eq!(world.step(Event::Message(delivery("a", 6))), [""; 0], "live as well as replayed");
+    assert_eq!(world.step(Event::Message(delivery("a", 7))), ["deliver a 7-0"]);
+}
+
+#[test]
+fn a_client_ahead_of_this_gateway_gets_nothing_twice() {
+    let mut world = world("");
+    world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);
+    let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay: replay("a", true, &[]) });
+    assert!(effects[1].contains(r#""position":"9-0","recovered":true"#), "{effects:?}");
+    assert_eq!(world.step(Event::Message(delivery("a", 9))), [""; 0]);
+    assert_eq!(world.step(Event::Message(delivery("a", 10))), ["deliver a 10-0"]);
+}
+
+#[test]
+fn a_cursor_newer_than_the_log_is_put_back() {
+    let mut world = world("");
+    world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);
+    let replay = Some(Replay { recovered: false, reset: true, messages: Vec::new() });
+    let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay });
+    assert!(effects[1].contains(r#""position":"5-0","recovered":false"#), "{effects:?}");
+    assert_eq!(world.step(Event::Message(delivery("a", 6))), ["deliver a 6-0"]);
+}
+
+#[test]
+fn what_is_not_allowed_is_forbidden() {
+    let mut world = world(r#"auth: {anonymous: {subscribe: ["open:*"], publish: ["open:1"]}}"#);
+    let forbidden = r#""code":"forbidden""#;
+    for frame in [
+        r#"{"type":"subscribe","ref":1,"room":"secret"}"#,
+        r#"{"type":"publish","ref":1,"room":"open:2","payload":1}"#,
+        r#"{"type":"history","ref":1,"room":"secret"}"#,
+    ] {
+        let effects = world.text(frame);
+        assert!(effects[0] == "refused forbidden" && effects[1].contains(forbidden), "{frame}: {effects:?}");
+    }
+    assert_eq!(world.text(r#"{"type":"publish","ref":1,"room":"open:1","payload":1}"#), ["publish open:1 1"]);
+    assert_eq!(world.text(r#"{"type":"subscribe","ref":1,"room":"open:2"}"#), ["join open:2"]);
+}
+
+#[test]
+fn rooms_are_limited_at_below_and_above() {
+    let mut world = world("limits: {maxRoomsPerConnection: 2}");
+    world.in_room("a", 1);
+    world.in_room("b", 1);
+    let effects = world.text(r#"{"type":"subscribe","ref":3,"room":"c"}"#);
+    assert!(effects[1].contains(r#""ref":3,"code":"too_many_rooms""#), "{effects:?}");
+    assert_eq!(world.text(r#"{"type":"subscribe","ref":4,"room":"b"}"#), ["join b"], "again is not one more");
+    world.step(Event::Joined { room: room("b"), position: id(1), replay: None });
+    world.text(r#"{"type":"unsubscribe","room":"a"}"#);
+    assert_eq!(world.text(r#"{"type":"subscribe","room":"c"}"#), ["join c"]);
+}
+
+#[test]
+fn the_size_of_messages_is_limited_at_below_and_above() {
+    let yaml = "limits: {maxMessageBytes: 60}";
+    let frame = |length: usize| {
+        let bare = r#"{"type":"publish","room":"a","payload":""}"#.len();
+        format!(r#"{{"type":"publish","room":"a","payload":"{}"}}"#, "x".repeat(length - bare))
+    };
+    for fits in [59, 60] {
+        assert!(world(yaml).text(&frame(fits))[0].starts_with("publish a"), "{fits}");
+    }
+    let effects = world(yaml).text(&frame(61));
+    assert!(effects[1].contains(r#""code":"too_large""#), "{effects:?}");
+    assert_eq!(effects[2], "close 1009 too_large");
+}
+
+#[test]
+fn requests_are_limited_to_burst_and_rate() {
+    let mut world = world("limits: {messagesPerSecond: 10, burst: 3}");
+    let publish = r#"{"type":"publish","ref":1,"room":"a","payload":1}"#;
+    for _ in 0..3 {
+        assert_eq!(world.text(publish), ["publish a 1"]);
+    }
+    let effects = world.text(publish);
+    assert!(effects[1].contains(r#""ref":1,"code":"rate_limited""#), "{effects:?}");
+    assert_eq!(world.text("nonsense")[0], "refused rate_limited", "nonsense costs as much");
+    assert_eq!(world.text(r#"{"type":"ping","ref":5}"#), [r#"{"type":"pong","ref":5}"#], "pings are free");
+    world.now += 100;
+    assert_eq!(world.text(publish), ["publish a 1"]);
+}
+
+#[test]
+fn coming_back_to_all_rooms_at_once_is_no_flood() {
+    let mut world = world("limits: {messagesPerSecond: 1, burst: 1, maxRoomsPerConnection: 20}");
+    for n in 0..20 {
+        assert_eq!(world.text(&format!(r#"{{"type":"subscribe","room":"{n}"}}"#)), [format!("join {n}")]);
+    }
+    world.text(r#"{"type":"unsubscribe","room":"0"}"#);
+    let effects = world.text(r#"{"type":"subscribe","ref":1,"room":"0"}"#);
+    assert_eq!(effects[0], "refused rate_limited");
+}
+
+#[test]
+fn unsubscribe_leaves_and_says_so() {
+    let mut world = world("");
+    world.in_room("a", 1);
+    assert_eq!(world.text(r#"{"type":"unsubscribe","ref":3,"room":"a"}"#), ["leave a", r#"{"type":"ok","ref":3}"#]);
+    assert_eq!(world.step(Event::Message(delivery("a", 9))), [""; 0]);
+    assert_eq!(world.text(r#"{"type":"unsubscribe","ref":3,"room":"a"}"#)[0], "refused not_subscribed");
+}
+
+#[test]
+fn a_publish_is_answered_with_its_id_or_its_error() {
+    let mut world = world("");
+    let refusal = Refusal::new(Some(4), Code::Unavailable, "away");
+    assert_eq!(
+        world.step(Event::Published { reference: Some(4), result: Ok(id(7)) }),
+        [r#"{"type":"ok","ref":4,"id":"7-0"}"#]
+    );
+    assert_eq!(
+        world.step(Event::Published { reference: Some(4), result: Err(refusal) }),
+        ["refused unavailable", r#"{"type":"error","ref":4,"code":"unavailable","message":"away"}"#]
+    );
+}
+
+#[test]
+fn history_is_answered_oldest_first() {
+    let mut world = world("");
+    assert_eq!(
+        world.text(r#"{"type":"history","ref":5,"room":"a","before":"9-0","limit":2}"#),
+        ["history a 9-0 2"]
+    );
+    let entries = [7, 8].map(|ms| Entry::new(id(ms), ms, "{}".into())).to_vec();
+    assert_eq!(
+        world.step(Event::HistoryRead { reference: Some(5), room: room("a"), result: Ok((entries, true)) }),
+        [r#"{"type":"history","ref":5,"room":"a","messages":[{"id":"7-0","timestamp":7,"payload":{}},{"id":"8-0","timestamp":8,"payload":{}}],"more":true}"#]
+    );
+}
+
+#[test]
+fn a_failed_subscription_is_told_and_forgotten() {
+    let mut world = world("");
+    world.text(r#"{"type":"subscribe","ref":2,"room":"a"}"#);
+    let refusal = Refusal::new(None, Code::Unavailable, "away");
+    let effects = world.step(Event::JoinFailed { room: room("a"), refusal });
+    assert_eq!(effects[0], "leave a");
+    assert!(effects[2].contains(r#""ref":2,"code":"unavailable""#), "{effects:?}");
+    assert_eq!(world.session.rooms().count(), 0);
+    assert_eq!(world.text(r#"{"type":"subscribe","ref":3,"room":"a"}"#), ["join a"]);
+}
+
+#[test]
+fn a_gap_is_told_and_the_room_goes_on() {
+    let mut world = world("");
+    world.in_room("a", 5);
+    let gap = |reason, position| Event::Gap { room: room("a"), reason, position: id(position) };
+    assert_eq!(
+        world.step(gap(Reason::Trimmed, 8)),
+        ["resynced trimmed", r#"{"type":"resync","room":"a","reason":"trimmed","position":"8-0"}"#]
+    );
+    assert_eq!(world.step(Event::Message(delivery("a", 9))), ["deliver a 9-0"]);
+    assert_eq!(world.step(gap(Reason::Trimmed, 7)), [""; 0], "it has what came after");
+    assert_eq!(world.step(gap(Reason::Reset, 2))[0], "resynced reset", "ids went back");
+    assert_eq!(world.step(Event::Message(delivery("a", 3))), ["deliver a 3-0"]);
+    assert_eq!(world.step(Event::Gap { room: room("b"), reason: Reason::Reset, position: id(2) }), [""; 0]);
+}
+
+#[test]
+fn a_drain_is_told_with_its_terms_and_ends_at_its_deadline() {
+    let mut world = world("");
+    assert_eq!(
+        world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 4000 }),
+        [r#"{"type":"drain","retryAfterMs":50,"deadlineMs":4000}"#]
+    );
+    assert!(world.session.draining());
+    assert_eq!(world.session.wake_at(), 5000);
+    world.in_room("a", 1);
+    assert_eq!(world.step(Event::Message(delivery("a", 2))), ["deliver a 2-0"], "it works on until the client leaves");
+    world.now = 5000;
+    assert_eq!(world.step(Event::Tick), ["close 1012 drain_forced"]);
+    assert_eq!(world.text(r#"{"type":"ping"}"#), [""; 0], "nothing after a close");
+}
+
+#[test]
+fn a_cancelled_drain_lets_the_client_stay() {
+    let mut world = world("heartbeat: {intervalSeconds: 3600}");
+    world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 4000 });
+    world.step(Event::DrainCancelled);
+    world.now = 100_000;
+    assert_eq!(world.step(Event::Tick), [""; 0]);
+}
+
+#[test]
+fn a_raw_client_gets_payloads_only_and_leaves_after_a_short_grace() {
+    let mut world = world_with(Protocol::Raw, &["a", "b"], "");
+    assert_eq!(world.step(Event::Opened { node: "n".into() }), ["join a", "join b"]);
+    assert_eq!(world.step(Event::Joined { room: room("a"), position: id(1), replay: None }), [""; 0]);
+    world.step(Event::Joined { room: room("b"), position: id(1), replay: None });
+    assert_eq!(world.step(Event::Message(delivery("a", 2))), ["deliver a 2-0"]);
+    assert_eq!(world.step(Event::Gap { room: room("a"), reason: Reason::Trimmed, position: id(7) }), ["resynced trimmed"]);
+    assert_eq!(
+        world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 300_000 }),
+        [r#"{"type":"drain","retryAfterMs":50}"#]
+    );
+    world.now += 50 + RAW_GRACE;
+    assert_eq!(world.step(Event::Tick), ["close 1012 drained"]);
+}
+
+#[test]
+fn a_raw_client_publishes_when_it_named_one_room() {
+    let mut one = world_with(Protocol::Raw, &["a"], "limits: {messagesPerSecond: 1, burst: 1}");
+    assert_eq!(one.text("anything {"), ["publish a anything {"]);
+    assert_eq!(one.text("more"), ["refused rate_limited"], "dropped and counted: raw clients get no answers");
+    let mut two = world_with(Protocol::Raw, &["a", "b"], "");
+    assert_eq!(two.text("x"), ["close 3003 forbidden"]);
+    let mut closed = world_with(Protocol::Raw, &["a"], "auth: {anonymous: {publish: []}}");
+    assert_eq!(closed.text("x"), ["refused forbidden", "close 3003 forbidden"]);
+}
+
+#[test]
+fn ends_have_their_codes() {
+    for (event, expect) in [
+        (Event::Binary, "close 1003 binary"),
+        (Event::Overflowed, "close 1013 slow"),
+        (Event::GoingAway, "close 1001 shutdown"),
+        (Event::DrainForced, "close 1012 drain_forced"),
+    ] {
+        assert_eq!(world("").step(event), [expect]);
+    }
+}
+
+#[test]
+fn a_missed_heartbeat_closes() {
+    let mut world = world("heartbeat: {intervalSeconds: 25, timeoutSeconds: 10}");
+    world.now += 25_000;
+    assert_eq!(world.step(Event::Tick), ["ping"]);
+    world.step(Event::Pong);
+    world.now += 25_000;
+    assert_eq!(world.step(Event::Tick), ["ping"]);
+    world.now += 10_000;
+    assert_eq!(world.step(Event::Tick), ["close 4408 heartbeat"]);
+}
+
+/// What a client, a room and a log may do, in any order.
+fn events() -> impl Strategy<Value = Vec<(u8, u8, u64)>> {
+    proptest::collection::vec((0u8..9, 0u8..3, 0u64..40), 0..120)
+}
+
+fn make(kind: u8, name: &str, n: u64) -> Event {
+    let text = |text: String| Event::Text(text.as_str().into());
+    match kind {
+        0 => text(format!(r#"{{"type":"subscribe","room":"{name}"}}"#)),
+        1 => text(format!(r#"{{"type":"subscribe","room":"{name}","since":"{n}-0"}}"#)),
+        2 => text(format!(r#"{{"type":"unsubscribe","room":"{name}"}}"#)),
+        3 => Event::Joined { room: room(name), position: id(n), replay: None },
+        4 => Event::Joined { room: room(name), position: id(n), replay: replay(name, true, &[n, n + 1, n + 3]) },
+        5 => text("{".into()),
+        6 => Event::JoinFailed { room: room(name), refusal: Refusal::new(None, Code::Unavailable, "") },
+        _ => Event::Message(delivery(name, n)),
+    }
+}
+
+proptest! {
+    /// Between two `subscribed` of a room its messages have growing ids: none twice, none out of order.
+    #[test]
+    fn messages_of_a_room_only_ever_grow(events in events()) {
+        let mut world = world("limits: {messagesPerSecond: 100000, burst: 100000}");
+        let mut last = std::collections::HashMap::new();
+        for (kind, which, n) in events {
+            let name = ["a", "b", "c"][which as usize];
+            for effect in world.session.step(make(kind, name, n), &world.config, world.now) {
+                match effect {
+                    Effect::Send(text) if text.contains("subscribed") => { last.remove(name); }
+                    Effect::Deliver(delivery) => {
+                        let id = delivery.entry.id;
+                        prop_assert!(last.insert(name, id).is_none_or(|before| before < id));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// A session written down and read again goes on as if nothing had happened.
+    #[test]
+    fn a_session_is_plain_data(events in events(), cut in 0usize..120) {
+        let mut world = world("limits: {messagesPerSecond: 50, burst: 5}");
+        let mut twin = None;
+        for (step, (kind, which, n)) in events.into_iter().enumerate() {
+            let name = ["a", "b", "c"][which as usize];
+            if step == cut {
+                let text = serde_json::to_string(&world.session).unwrap();
+                twin = Some(serde_json::from_str::<Session>(&text).unwrap());
+            }
+            let shown: Vec<_> = world.step(make(kind, name, n));
+            if let Some(twin) = &mut twin {
+                let same: Vec<_> = twin.step(make(kind, name, n), &world.config, world.now).iter().map(show).collect();
+                prop_assert_eq!(shown, same);
+            }
+        }
+    }
+}

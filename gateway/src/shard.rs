@@ -1,0 +1,238 @@
+//! The connections of this gateway, kept in shards so that they do not wait for one another.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::clock::Millis;
+use crate::metrics::Metrics;
+use crate::outbox::{Budget, Item, Outbox, Pushed};
+use crate::protocol::Protocol;
+
+/// Number of a connection within this process.
+pub type ConnectionId = u64;
+
+const SHARDS: u64 = 16;
+
+/// A connection, as the rest of the gateway sees it.
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// How it speaks.
+    pub protocol: Protocol,
+    /// When it was opened.
+    pub opened_at: Millis,
+    /// What waits for it.
+    pub outbox: Outbox,
+    /// It was told to move.
+    pub noticed: AtomicBool,
+    address: IpAddr,
+}
+
+/// Why a connection was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// As many connections as there may be.
+    Gateway,
+    /// As many connections as there may be from one address.
+    Address,
+}
+
+/// The connections of this gateway.
+pub struct Connections {
+    shards: Vec<Mutex<HashMap<ConnectionId, Arc<Connection>>>>,
+    addresses: Mutex<HashMap<IpAddr, u32>>,
+    budget: Arc<Budget>,
+    count: AtomicUsize,
+    next: AtomicU64,
+    shedding: Mutex<()>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            addresses: Mutex::default(),
+            budget: Arc::default(),
+            count: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
+            shedding: Mutex::new(()),
+        }
+    }
+}
+
+/// A place among the connections, taken before the handshake is answered; given back when dropped.
+pub struct Place {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.count.fetch_sub(1, Relaxed);
+        let mut addresses = self.connections.addresses.lock();
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Connections {
+    /// Takes a place, if there is one.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, most: usize, most_per_address: u32) -> Result<Place, Full> {
+        let mut addresses = self.addresses.lock();
+        let same = addresses.get(&address).copied().unwrap_or(0);
+        if most_per_address > 0 && same >= most_per_address {
+            return Err(Full::Address);
+        }
+        // Counted under the lock, so that two handshakes cannot take the last place.
+        if self.count.load(Relaxed) >= most {
+            return Err(Full::Gateway);
+        }
+        self.count.fetch_add(1, Relaxed);
+        addresses.insert(address, same + 1);
+        drop(addresses);
+        Ok(Place { connections: Arc::clone(self), address })
+    }
+
+    /// Adds a connection that has a place.
+    pub fn add(&self, protocol: Protocol, place: &Place, now: Millis) -> Arc<Connection> {
+        let id = self.next.fetch_add(1, Relaxed);
+        let outbox = Outbox::new(protocol, Arc::clone(&self.budget));
+        let connection = Arc::new(Connection {
+            id,
+            protocol,
+            opened_at: now,
+            outbox,
+            noticed: AtomicBool::new(false),
+            address: place.address,
+        });
+        self.shard(id).lock().insert(id, Arc::clone(&connection));
+        connection
+    }
+
+    /// Removes a connection.
+    pub fn remove(&self, id: ConnectionId) {
+        self.shard(id).lock().remove(&id);
+    }
+
+    /// Number of connections, those in a handshake included.
+    pub fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All connections.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Bytes that wait for all connections.
+    pub fn buffered(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Puts something into every outbox.
+    pub fn tell_all(&self, item: &Item) {
+        for connection in self.all() {
+            connection.outbox.push(item.clone(), usize::MAX);
+        }
+    }
+
+    /// Closes the connections that keep most waiting, until no more than `limit` bytes wait.
+    pub fn shed(&self, limit: usize, metrics: &Metrics) {
+        if self.budget.used() <= limit {
+            return;
+        }
+        let Some(_one_at_a_time) = self.shedding.try_lock() else { return };
+        let mut fullest = self.all();
+        fullest.sort_by_key(|connection| std::cmp::Reverse(connection.outbox.bytes()));
+        let mut over = self.budget.used().saturating_sub(limit);
+        for connection in fullest {
+            let bytes = connection.outbox.bytes();
+            if over == 0 || bytes == 0 {
+                return;
+            }
+            if connection.outbox.overflow() == Pushed::Overflowed {
+                metrics.slow("total");
+            }
+            over = over.saturating_sub(bytes);
+        }
+    }
+
+    fn shard(&self, id: ConnectionId) -> &Mutex<HashMap<ConnectionId, Arc<Connection>>> {
+        &self.shards[(id % SHARDS) as usize]
+    }
+}
+
+impl Connection {
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Delivery, Entry, EntryId};
+    use crate::room::RoomId;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn fill(connection: &Connection, bytes: usize) {
+        let entry = Entry::new(EntryId::ZERO, 0, "x".repeat(bytes).into());
+        let item = Item::Message(Delivery::new(RoomId::parse("r").unwrap(), entry));
+        connection.outbox.push(item, usize::MAX);
+    }
+
+    #[test]
+    fn the_number_of_connections_is_limited_at_below_and_above() {
+        let connections = Arc::new(Connections::default());
+        let places: Vec<_> = (0..3).map(|_| connections.admit(HERE, 3, 0)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(connections.admit(HERE, 3, 0).err(), Some(Full::Gateway));
+        drop(places);
+        assert!(connections.admit(HERE, 3, 0).is_ok());
+        assert!(connections.is_empty());
+    }
+
+    #[test]
+    fn the_number_per_address_is_limited_at_below_and_above() {
+        let connections = Arc::new(Connections::default());
+        let other = IpAddr::from([127, 0, 0, 2]);
+        let one = connections.admit(HERE, 9, 2).ok();
+        let two = connections.admit(HERE, 9, 2).ok();
+        assert!(one.is_some() && two.is_some());
+        assert_eq!(connections.admit(HERE, 9, 2).err(), Some(Full::Address));
+        assert!(connections.admit(other, 9, 2).is_ok());
+        drop(one);
+        assert!(connections.admit(HERE, 9, 2).is_ok());
+    }
+
+    #[test]
+    fn over_the_total_the_fullest_go_first() {
+        let connections = Arc::new(Connections::default());
+        let place = connections.admit(HERE, 9, 0).ok().unwrap();
+        let [small, big, middle] = [100, 900, 500].map(|bytes| {
+            let connection = connections.add(Protocol::Raw, &place, 0);
+            fill(&connection, bytes);
+            connection
+        });
+        connections.shed(2000, &Metrics::new());
+        assert!(big.outbox.bytes() > 0, "below the limit nothing happens");
+        connections.shed(700, &Metrics::new());
+        assert_eq!(big.outbox.bytes(), 0);
+        assert!(small.outbox.bytes() > 0 && middle.outbox.bytes() > 0);
+    }
+}
