@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod cluster;
+mod digest;
 pub mod fleet;
 pub mod image;
 pub mod packages;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{self, Lock};
+use crate::digest;
 use crate::progress::Step;
 
 /// A Go module of ours that pins a tool.
@@ -79,7 +80,7 @@ impl Tool {
             }
             hash.update([0]);
         }
-        Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest::short(hash))
     }
 
     fn build(self, folder: &Path) -> Result<()> {

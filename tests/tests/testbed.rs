@@ -15,8 +15,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::unistd::Uid;
+use tokio::time::timeout;
 use wscluster_tests::cluster::{Cluster, ClusterOptions, Instance, Layout, Status};
 use wscluster_tests::image;
+
+#[path = "testbed/traces.rs"]
+mod traces;
+
+use traces::Traces;
+
+/// What is tested, and how.
+type Fact = (&'static str, fn() -> Result<()>);
 
 /// Starts this program as another that brings a testbed up, for tests that kill it.
 const STARTER: &str = "testbed-starter";
@@ -36,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let facts: [(&str, fn() -> Result<()>); 10] = [
+    let facts: [Fact; 10] = [
         ("up_finds_a_running_testbed_at_once", up_finds_a_running_testbed_at_once),
         ("pods_reach_a_service_by_name_from_every_node", pods_reach_a_service_by_name_from_every_node),
         ("load_balancer_is_reached_from_the_machine_and_from_nodes", load_balancer_is_reached),
@@ -52,7 +61,7 @@ fn trials() -> Vec<Trial> {
     if !root {
         eprintln!("skipped: the testbed needs root");
     }
-    let trial = |(name, fact): (&'static str, fn() -> Result<()>)| {
+    let trial = |(name, fact): Fact| {
         Trial::test(name, move || fact().map_err(|error| Failed::from(format!("{error:#}")))).with_ignored_flag(!root)
     };
     facts.into_iter().map(trial).collect()
@@ -99,9 +108,8 @@ fn load_balancer_is_reached() -> Result<()> {
     let inside = cluster.load_balancer_address("default", "redis")?;
     for node in 1..=2 {
         let runtime = cluster.node_runtime(node)?;
-        let connected = runtime.block_on(
-            runtime.spawn(tokio::time::timeout(Duration::from_secs(3), tokio::net::TcpStream::connect(inside))),
-        );
+        let connecting = async move { timeout(Duration::from_secs(3), tokio::net::TcpStream::connect(inside)).await };
+        let connected = runtime.block_on(runtime.spawn(connecting));
         connected??.with_context(|| format!("{inside} from node {node}"))?;
     }
     ensure!(
@@ -244,57 +252,6 @@ fn a_killed_owner_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What a testbed could leave on the machine.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    processes: Vec<String>,
-    mounts: Vec<String>,
-    network: String,
-    cgroups: Vec<String>,
-    folder: bool,
-}
-
-impl Traces {
-    fn of(instance: &str) -> Result<Self> {
-        let layout = Layout::of(&instance.parse::<Instance>()?);
-        let root = layout.root().display().to_string();
-        Ok(Self {
-            processes: processes_with(&root),
-            mounts: fs::read_to_string("/proc/self/mounts")?.lines().map(str::to_owned).collect(),
-            network: machine_network()?,
-            cgroups: cgroups_of(instance),
-            folder: layout.root().exists() || layout.lock().exists(),
-        })
-    }
-}
-
-/// All processes that have the text in their arguments or are in one of its files.
-fn processes_with(text: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let line =
-        |path: &Path| fs::read(path.join("cmdline")).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
-    processes.filter_map(|entry| line(&entry.path()).ok()).filter(|line| line.contains(text)).collect()
-}
-
-fn machine_network() -> Result<String> {
-    let mut all = String::new();
-    for command in ["ip -brief link", "ip route show table all", "ip rule", "nft list tables"] {
-        let mut words = command.split(' ');
-        let output = Command::new(words.next().unwrap_or_default()).args(words).output()?;
-        all.push_str(&String::from_utf8_lossy(&output.stdout));
-    }
-    Ok(all)
-}
-
-fn cgroups_of(instance: &str) -> Vec<String> {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders = hierarchies.chain([Path::new("/sys/fs/cgroup").to_owned()]);
-    let groups = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-    let name = format!("wscluster-{instance}-");
-    let named = groups.filter(|group| group.file_name().to_string_lossy().starts_with(&name));
-    named.map(|group| group.path().display().to_string()).collect()
-}
-
 /// The testbed that most tests share. It ends with this process.
 fn shared() -> Result<&'static Cluster> {
     static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
@@ -313,7 +270,7 @@ fn with_redis() -> Result<&'static Cluster> {
     Ok(cluster)
 }
 
-const REDIS: &str = r#"
+const REDIS: &str = r"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: redis}
@@ -337,7 +294,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: redis}
 spec: {type: LoadBalancer, selector: {app: redis}, ports: [{name: redis, port: 6379}]}
-"#;
+";
 
 fn ping(address: SocketAddr) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;

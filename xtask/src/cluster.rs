@@ -85,7 +85,7 @@ enum NodeAction {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let instance = arguments.instance.as_str();
     match arguments.command {
-        Command::Up { nodes, lifeline } => up(ClusterOptions { instance: instance.to_owned(), nodes, lifeline }),
+        Command::Up { nodes, lifeline } => up(&ClusterOptions { instance: instance.to_owned(), nodes, lifeline }),
         Command::Down => down(instance),
         Command::Status { json } => status(instance, json),
         Command::Logs { component, node, follow, lines } => {
@@ -111,16 +111,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-fn up(options: ClusterOptions) -> Result<ExitCode> {
-    let cluster = Cluster::up(&options)?;
+fn up(options: &ClusterOptions) -> Result<ExitCode> {
+    let cluster = Cluster::up(options)?;
     if cluster.was_running() {
         println!("testbed {} was running already", options.instance);
     }
     print!("{}", Cluster::status(&options.instance)?);
-    while options.lifeline {
+    if !options.lifeline {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         std::thread::park();
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn down(instance: &str) -> Result<ExitCode> {

@@ -119,7 +119,9 @@ impl<'a> Balancer<'a> {
             watcher::Event::InitDone => {
                 let seen = self.seen.take().unwrap_or_default();
                 let gone: Vec<_> = self.exposed.keys().filter(|key| !seen.contains(key)).cloned().collect();
-                gone.iter().for_each(|key| self.release(key));
+                for key in &gone {
+                    self.release(key);
+                }
             }
             watcher::Event::Apply(service) => self.changed(&service).await?,
             watcher::Event::Delete(service) => self.release(&key(&service)),

@@ -40,24 +40,30 @@ pub fn files(layout: &Layout, node: Option<u32>, component: Option<&str>) -> Res
 pub fn print(files: &[PathBuf], lines: usize, follow: bool, out: &mut dyn Write) -> Result<()> {
     let mut ends = Vec::new();
     for file in files {
+        ends.push(fs::metadata(file).map_or(0, |found| found.len()));
         writeln!(out, "==> {} <==", file.display())?;
         writeln!(out, "{}", last_lines(file, lines))?;
-        ends.push(fs::metadata(file).map_or(0, |found| found.len()));
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         for (file, end) in files.iter().zip(&mut ends) {
-            let added = read_from(file, *end)?;
-            if !added.is_empty() {
-                *end += added.len() as u64;
-                let name = file.file_stem().unwrap_or_default().to_string_lossy();
-                for line in String::from_utf8_lossy(&added).lines() {
-                    writeln!(out, "{name}: {line}")?;
-                }
-            }
+            *end += print_added(file, *end, out)?;
         }
         thread::sleep(FOLLOW_INTERVAL);
     }
-    Ok(())
+}
+
+/// Whole lines only: the rest of a line comes with the next look.
+fn print_added(file: &Path, offset: u64, out: &mut dyn Write) -> Result<u64> {
+    let added = read_from(file, offset)?;
+    let whole = added.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    for line in String::from_utf8_lossy(&added[..whole]).lines() {
+        writeln!(out, "{name}: {line}")?;
+    }
+    Ok(whole as u64)
 }
 
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -95,6 +101,16 @@ mod tests {
         assert_eq!(last_lines(&path, 2), "two\nthree");
         assert_eq!(last_lines(&path, 9), "one\ntwo\nthree");
         assert_eq!(last_lines(&folder.path().join("none"), 2), "");
+    }
+
+    #[test]
+    fn only_whole_lines_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etcd.log");
+        fs::write(&path, "old\nnew\nhal").unwrap();
+        let mut out = Vec::new();
+        assert_eq!(print_added(&path, 4, &mut out).unwrap(), 4);
+        assert_eq!(String::from_utf8(out).unwrap(), "etcd: new\n");
     }
 
     #[test]

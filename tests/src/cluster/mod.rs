@@ -101,7 +101,7 @@ impl Cluster {
 
     /// What a testbed of that name does, running or not.
     pub fn status(instance: &str) -> Result<Status> {
-        status::of(&Layout::of(&instance.parse()?))
+        Ok(status::of(&Layout::of(&instance.parse()?)))
     }
 
     /// Where its files are.

@@ -29,9 +29,11 @@ pub(super) fn keep_plugged(layout: &Layout, node: u32, init: i32) -> Result<()> 
 }
 
 fn wait_for_bridge(first: i32) -> Result<()> {
-    wait::until("node 1's bridge", Duration::from_secs(10), || {
-        Ok(run(&inside(first), "ip route get 198.18.0.200").ok().map(|_| ()))
-    })
+    wait::until(
+        "node 1's bridge",
+        Duration::from_secs(10),
+        || Ok(run(&inside(first), "ip route get 198.18.0.200").ok()),
+    )
 }
 
 /// A veth pair goes from the one namespace to the other, and never is in the machine's.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -99,7 +99,7 @@ fn arguments(pid: i32) -> Option<Vec<String>> {
 fn parse(root: &Path, pid: i32, arguments: &[String]) -> Option<Found> {
     let [_, role, state, node, ..] = arguments else { return None };
     let role = Role::parse(role)?;
-    (PathBuf::from(state) == root).then_some(Found { pid, role, node: node.parse().ok()? })
+    (Path::new(state) == root).then_some(Found { pid, role, node: node.parse().ok()? })
 }
 
 #[cfg(test)]

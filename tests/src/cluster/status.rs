@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use serde::Serialize;
 
 use super::api::{self, NodeState};
@@ -53,13 +52,13 @@ pub struct NodeStatus {
 }
 
 /// Looks at a testbed.
-pub(super) fn of(layout: &Layout) -> Result<Status> {
+pub(super) fn of(layout: &Layout) -> Status {
     let settings = Settings::read(layout).ok();
     let keepers = processes::keepers(layout);
     let known = if keepers.is_empty() { Vec::new() } else { ask_nodes(layout) };
     let count = settings.as_ref().map_or(0, |settings| settings.nodes);
     let nodes: Vec<_> = (1..=count).map(|node| node_status(layout, node, &keepers, &known)).collect();
-    Ok(Status {
+    Status {
         instance: layout.instance().to_owned(),
         running: !keepers.is_empty(),
         ready: !nodes.is_empty() && nodes.iter().all(NodeStatus::is_well),
@@ -68,7 +67,7 @@ pub(super) fn of(layout: &Layout) -> Result<Status> {
         kubectl: settings.map(|settings| settings.programs.kubernetes.join("kubectl")),
         nodes,
         services: balancer::exposures(layout),
-    })
+    }
 }
 
 /// An API server that does not answer knows no node.

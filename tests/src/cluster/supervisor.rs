@@ -79,7 +79,7 @@ pub(super) fn run(layout: &Layout, node: u32, components: Vec<Component>) -> Res
     let mut running = HashMap::new();
     let mut written = Vec::new();
     loop {
-        start_what_can(layout, node, &mut all, &mut running, &api)?;
+        start_what_can(layout, node, &mut all, &mut running, &api);
         let reports: Vec<Report> = all.iter().map(Supervised::report).collect();
         if reports != written {
             write_atomically(&layout.components(node), &serde_json::to_vec_pretty(&reports)?)?;
@@ -120,7 +120,7 @@ fn start_what_can(
     all: &mut [Supervised],
     running: &mut HashMap<Pid, usize>,
     api: &AtomicBool,
-) -> Result<()> {
+) {
     for (index, supervised) in all.iter_mut().enumerate() {
         if supervised.wants_to_start() && supervised.may_start() && is_open(&supervised.component.gate, api) {
             match start(layout, node, &supervised.component) {
@@ -132,7 +132,6 @@ fn start_what_can(
             }
         }
     }
-    Ok(())
 }
 
 fn is_open(gate: &Gate, api: &AtomicBool) -> bool {

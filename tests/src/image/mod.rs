@@ -15,6 +15,7 @@ pub use rootfs::Rootfs;
 
 use crate::cache::{self, Lock};
 use crate::cluster::pause_image_name;
+use crate::digest;
 use crate::packages::find_program;
 use crate::tools::Tool;
 
@@ -52,8 +53,7 @@ fn cached(name: &str, rootfs: Rootfs, image: &Image) -> Result<PathBuf> {
     let mut hash = Sha256::new();
     hash.update(&layer);
     hash.update(format!("{image:?}"));
-    let short: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let path = cache::folder().join("images").join(format!("{name}-{short}.tar"));
+    let path = cache::folder().join("images").join(format!("{name}-{}.tar", digest::short(hash)));
     if !path.exists() {
         let _lock = Lock::take(&path.with_extension("lock"), || ())?;
         image.write(&layer, &path)?;

@@ -63,7 +63,7 @@ pub fn image_name(tag: &str) -> String {
 /// Builds in a target folder of its own: the flags differ from those of other release builds, and would undo them.
 fn build() -> Result<PathBuf> {
     let target = target_folder().join("image");
-    let step = Step::start("building the image's programs for release", Some(Duration::from_secs(240)));
+    let step = Step::start("building the image's programs for release", Some(Duration::from_mins(4)));
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--release", "--locked", "--color=always"]);
     for name in PROGRAMS {

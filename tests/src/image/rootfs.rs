@@ -1,6 +1,7 @@
 //! The files of an image, as a layer that has the same bytes whenever and wherever it is made from the same files.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -55,8 +56,8 @@ impl Rootfs {
         let mut passwd = "root:x:0:0:root:/:/sbin/nologin\n".to_owned();
         let mut group = "root:x:0:\n".to_owned();
         for (name, id) in users {
-            passwd.push_str(&format!("{name}:x:{id}:{id}:{name}:/:/sbin/nologin\n"));
-            group.push_str(&format!("{name}:x:{id}:\n"));
+            let _ = writeln!(passwd, "{name}:x:{id}:{id}:{name}:/:/sbin/nologin");
+            let _ = writeln!(group, "{name}:x:{id}:");
         }
         self.add_contents("/etc/passwd", passwd.into_bytes(), 0o644);
         self.add_contents("/etc/group", group.into_bytes(), 0o644);
