@@ -27,6 +27,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("util-linux", "unshare"),
 ];
 
+/// Says no to every service that is about to start.
+const POLICY: &str = "#!/bin/sh\n# Written by the WsCluster testbed while it installs packages.\nexit 101\n";
+
 /// Folders that hold system programs even where a user's PATH leaves them out.
 const SYSTEM_PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -87,6 +90,8 @@ fn apt(arguments: &[&str]) -> Result<()> {
         .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // Where the machine has a policy of its own that allows services: as in single-user mode, none is started.
+        .env("RUNLEVEL", "1")
         .stdin(Stdio::null())
         .output()
         .context("cannot run apt-get")?;
@@ -105,10 +110,11 @@ struct NoServices {
 impl NoServices {
     fn begin() -> Result<Self> {
         let path = Path::new("/usr/sbin/policy-rc.d");
-        if path.exists() {
+        // One of ours that an interrupted run left is ours to remove as well.
+        if path.exists() && fs::read_to_string(path).is_ok_and(|text| text != POLICY) {
             return Ok(Self { written: None });
         }
-        fs::write(path, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, POLICY).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         Ok(Self { written: Some(path.to_owned()) })
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::layout::{Instance, Layout, MAX_NODES, testbeds};
 use super::settings::Settings;
-use super::{cgroups, processes, wait};
+use super::{cgroups, mountpoints, processes, wait};
 use crate::cache::Lock;
 
 /// Takes an instance down; says whether there was anything.
@@ -18,6 +18,7 @@ pub(super) fn down(instance: &Instance) -> Result<bool> {
     let was_there = layout.root().exists() || !processes::of(&layout).is_empty();
     remove(&layout)?;
     lock.remove();
+    mountpoints::remove_unused(&layout)?;
     Ok(was_there)
 }
 

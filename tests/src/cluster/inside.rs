@@ -1,7 +1,7 @@
 //! Process 1 of a node, inside its namespaces: mounts, the node's own end of the network, then the components.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use super::components::of_node;
 use super::layout::{Layout, node_address, node_name};
 use super::settings::Settings;
-use super::{configs, supervisor};
+use super::{configs, mountpoints, supervisor};
 
 /// Machine folders that a node has its own of, so that every program keeps its default paths.
 const OWN_FOLDERS: &[&str] = &["lib/kubelet", "lib/containerd", "lib/cni", "log/pods", "log/containers"];
@@ -29,25 +29,20 @@ pub(super) fn run(layout: &Layout, node: u32) -> Result<()> {
 /// machine's own containerd.
 fn mount_own_folders(layout: &Layout, node: u32) -> Result<()> {
     propagate(Path::new("/"))?;
+    let places: Vec<PathBuf> = OWN_FOLDERS.iter().map(|folder| Path::new("/var").join(folder)).collect();
+    let _held = mountpoints::create(&[&places[..], &[PathBuf::from("/etc/cni")]].concat())?;
     mount_empty(Path::new("/run"))?;
     fs::create_dir_all("/run/netns")?;
-    for folder in OWN_FOLDERS {
-        let (own, place) = (layout.node(node).join("var").join(folder), Path::new("/var").join(folder));
+    for (folder, place) in OWN_FOLDERS.iter().zip(&places) {
+        let own = layout.node(node).join("var").join(folder);
         fs::create_dir_all(&own)?;
-        create_mount_point(&place)?;
-        mount(Some(&own), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        mount(Some(&own), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .with_context(|| format!("cannot mount {}", place.display()))?;
     }
     propagate(Path::new("/var/lib/kubelet"))?;
-    create_mount_point(Path::new("/etc/cni"))?;
     mount_empty(Path::new("/etc/cni"))?;
     fs::create_dir_all("/etc/cni/net.d")?;
     Ok(())
-}
-
-/// The mount points themselves are folders of the machine: empty ones, where it had none.
-fn create_mount_point(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 fn propagate(path: &Path) -> Result<()> {

@@ -16,7 +16,7 @@ use nix::unistd::setsid;
 use super::layout::Layout;
 use super::roles::Role;
 use super::settings::Settings;
-use super::{cgroups, down, forwarder, plug, processes, wait};
+use super::{cgroups, down, forwarder, mountpoints, plug, processes, wait};
 use crate::cache::Lock;
 
 /// Runs until the node ends or, with a lifeline, until the process that started it is gone.
@@ -95,6 +95,7 @@ fn clean_up(layout: &Layout, node: u32) -> Result<()> {
     }
     if !layout.root().exists() {
         lock.remove();
+        mountpoints::remove_unused(layout)?;
     }
     Ok(())
 }

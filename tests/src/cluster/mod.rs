@@ -13,6 +13,7 @@ mod inside;
 mod keeper;
 mod layout;
 pub mod logs;
+mod mountpoints;
 mod pki;
 mod plug;
 mod pool;

@@ -46,6 +46,13 @@ pub(super) fn init(layout: &Layout, node: u32) -> Option<i32> {
     inits(layout).get(&node).copied()
 }
 
+/// Whether there is a process of any testbed but this one.
+pub(super) fn any_other_than(layout: &Layout) -> bool {
+    every_process().filter_map(arguments).any(|words| {
+        matches!(&words[..], [_, role, state, ..] if Role::parse(role).is_some() && Path::new(state) != layout.root())
+    })
+}
+
 /// Ends the chosen processes, and returns when they are gone.
 pub(super) fn end(layout: &Layout, chosen: impl Fn(&Found) -> bool) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);

@@ -1,7 +1,6 @@
 //! Starts a testbed, or finds that it runs, or mends it. Everything that can be there half is told by what is there.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs::{self, OpenOptions};
 use std::process::{ChildStdin, Stdio};
 use std::thread;
@@ -119,7 +118,7 @@ fn start_anew(layout: Layout, settings: Settings) -> Result<Started> {
         Some(Duration::from_secs(12)),
     );
     fs::create_dir_all(layout.logs()).with_context(|| format!("cannot create {}", layout.logs().display()))?;
-    fs::copy(env::current_exe()?, layout.program()).context("cannot copy this program for the nodes to run")?;
+    fs::copy("/proc/self/exe", layout.program()).context("cannot copy this program for the nodes to run")?;
     pki::create(&layout, settings.nodes)?;
     settings.write(&layout)?;
     let all: Vec<u32> = (1..=settings.nodes).collect();
@@ -153,6 +152,11 @@ fn spawn_keeper(layout: &Layout, settings: &Settings, node: u32) -> Result<Optio
         .spawn()
         .with_context(|| format!("cannot start {}", layout.program().display()))?;
     let lifeline = child.stdin.take();
+    // A process that has just become another program shows no arguments for an instant.
+    wait::until("the node's keeper", Duration::from_secs(10), || {
+        let there = processes::keepers(layout).contains_key(&node) || child.try_wait()?.is_some();
+        Ok(there.then_some(()))
+    })?;
     // A keeper that ends before us must not stay as a zombie.
     thread::spawn(move || child.wait());
     Ok(lifeline)

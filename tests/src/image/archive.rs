@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -172,6 +173,7 @@ fn write_archive(path: &Path, index: &Value, blobs: &[Blob]) -> Result<()> {
         append(&mut builder, &format!("blobs/{}", blob.digest.replace(':', "/")), &blob.bytes)?;
     }
     builder.into_inner()?.flush()?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }

@@ -3,14 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use super::archive::Image;
 use super::checkout;
 use super::rootfs::Rootfs;
-use crate::progress::Step;
 
 const REPOSITORY: &str = "wscluster.dev/wscluster";
 const PROGRAMS: [&str; 3] = ["wscluster-operator", "wscluster-gateway", "wscluster-probe"];
@@ -63,9 +62,11 @@ pub fn image_name(tag: &str) -> String {
 /// Builds in a target folder of its own: the flags differ from those of other release builds, and would undo them.
 fn build() -> Result<PathBuf> {
     let target = target_folder().join("image");
-    let step = Step::start("building the image's programs for release", Some(Duration::from_mins(4)));
+    // Cargo shows its own progress.
+    eprintln!("  building the image's programs for release (about four minutes at first)");
+    let started = Instant::now();
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "--locked", "--color=always"]);
+    command.args(["build", "--release", "--locked"]);
     for name in PROGRAMS {
         command.args(["--package", name]);
     }
@@ -75,7 +76,7 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("the image's programs do not build ({status})");
     }
-    step.done();
+    eprintln!("  the image's programs are built ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(target.join("release"))
 }
 

@@ -7,6 +7,10 @@ use std::process::Command;
 use anyhow::Result;
 use wscluster_tests::cluster::{Instance, Layout};
 
+/// Folders of the machine that nodes mount over.
+const MOUNT_POINTS: [&str; 6] =
+    ["/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni"];
+
 /// What a testbed could leave on the machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Traces {
@@ -14,6 +18,7 @@ pub(crate) struct Traces {
     pub(crate) mounts: Vec<String>,
     pub(crate) network: String,
     pub(crate) cgroups: Vec<String>,
+    pub(crate) folders: Vec<&'static str>,
     pub(crate) folder: bool,
 }
 
@@ -27,6 +32,7 @@ impl Traces {
             mounts: fs::read_to_string("/proc/self/mounts")?.lines().map(str::to_owned).collect(),
             network: machine_network()?,
             cgroups: cgroups_of(instance),
+            folders: MOUNT_POINTS.iter().copied().filter(|folder| Path::new(folder).exists()).collect(),
             folder: layout.root().exists() || layout.lock().exists(),
         })
     }
