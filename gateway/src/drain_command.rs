@@ -20,7 +20,13 @@ pub async fn run(socket: &Path, timeout_seconds: Option<u64>) -> anyhow::Result<
     let mut shown = None;
     loop {
         if shown != Some((status.state, status.remaining)) {
-            println!("{}: {} left, {} moved, {} forced", name(status.state), status.remaining, status.moved, status.forced);
+            println!(
+                "{}: {} left, {} moved, {} forced",
+                name(status.state),
+                status.remaining,
+                status.moved,
+                status.forced
+            );
             shown = Some((status.state, status.remaining));
         }
         match status.state {

@@ -23,3 +23,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod socket;
+
+#[cfg(test)]
+#[path = "../tests/support/redis_server.rs"]
+mod redis_server;

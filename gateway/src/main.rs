@@ -78,9 +78,7 @@ fn signals() -> anyhow::Result<mpsc::Receiver<Shutdown>> {
     let (sender, receiver) = mpsc::channel(4);
     for (kind, shutdown) in [(SignalKind::terminate(), Shutdown::Drain), (SignalKind::interrupt(), Shutdown::Now)] {
         let (mut stream, sender) = (signal(kind)?, sender.clone());
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() && sender.send(shutdown).await.is_ok() {}
-        });
+        tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(shutdown).await.is_ok() {} });
     }
     Ok(receiver)
 }

@@ -220,7 +220,8 @@ impl Metrics {
                 &["commands", "reads", "subscriptions"],
             ),
             redis_connected: new.gauge("redis_connected", "1 while the log answers"),
-            redis_since_read: new.gauge("redis_seconds_since_read", "Seconds since the last successful read of the log"),
+            redis_since_read: new
+                .gauge("redis_seconds_since_read", "Seconds since the last successful read of the log"),
             reader_mode: new.gauge("redis_reader_mode", "1 for the way in which rooms are read"),
             odd_entries: new.counters(
                 "redis_odd_entries",

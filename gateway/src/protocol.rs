@@ -163,12 +163,17 @@ struct Incoming<'a> {
     #[serde(borrow)]
     before: Option<Cow<'a, str>>,
     limit: Option<usize>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
     #[serde(borrow, rename = "idempotencyKey")]
     idempotency_key: Option<Cow<'a, str>>,
     #[serde(default)]
     presence: bool,
+}
+
+/// `null` is a payload, too.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Understands a client's frame.
@@ -177,7 +182,9 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
         .map_err(|error| Refusal::new(reference_of(text), Code::BadRequest, format!("not a valid frame: {error}")))?;
     let reference = frame.reference;
     match &*frame.kind {
-        "subscribe" if frame.presence => Err(Refusal::new(reference, Code::NotImplemented, "presence is not available")),
+        "subscribe" if frame.presence => {
+            Err(Refusal::new(reference, Code::NotImplemented, "presence is not available"))
+        }
         "subscribe" => {
             Ok(Request::Subscribe { reference, room: frame.room()?, since: frame.id("since", frame.since.as_deref())? })
         }
@@ -188,7 +195,11 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
         "auth" | "presence" => {
             Err(Refusal::new(reference, Code::NotImplemented, format!("{} is not available", frame.kind)))
         }
-        _ => Err(Refusal::new(reference, Code::BadRequest, "unknown type: use subscribe, unsubscribe, publish, history or ping")),
+        _ => Err(Refusal::new(
+            reference,
+            Code::BadRequest,
+            "unknown type: use subscribe, unsubscribe, publish, history or ping",
+        )),
     }
 }
 

@@ -13,6 +13,7 @@ use futures::{FutureExt, Sink, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
@@ -41,7 +42,11 @@ const SLOW_CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 type Operation = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 /// A WebSocket over `io`, after its handshake. `read` are bytes that came with it.
-pub async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes, max_message: usize) -> WebSocketStream<S> {
+pub async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    read: Bytes,
+    max_message: usize,
+) -> WebSocketStream<S> {
     // Somewhat more than allowed passes the library, so that the session can answer; far more is not even read.
     let most = max_message.saturating_mul(2).saturating_add(4096);
     let config = WebSocketConfig::default()
@@ -60,7 +65,12 @@ pub struct Ended {
 }
 
 /// Drives a connection to its end.
-pub async fn drive<S>(socket: WebSocketStream<S>, session: Session, connection: Arc<Connection>, shared: Arc<Shared>) -> Ended
+pub async fn drive<S>(
+    socket: WebSocketStream<S>,
+    session: Session,
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -191,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
             Some(Ok(Message::Close(frame))) => Err(self.said_goodbye(frame.as_ref()).await),
             Some(Ok(Message::Frame(_))) => Ok(()),
             Some(Err(WsError::Capacity(_))) => self.step(Event::TooLarge).await,
+            Some(Err(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(ended("lost")),
             Some(Err(WsError::Protocol(_) | WsError::Utf8(_))) => Err(ended("protocol_error")),
             Some(Err(_)) | None => Err(ended("lost")),
         }

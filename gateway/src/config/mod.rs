@@ -281,7 +281,8 @@ impl Default for Access {
 impl Config {
     /// Reads the settings from YAML and checks them.
     pub fn parse(yaml: &str) -> Result<Self, ConfigError> {
-        let config: Option<Self> = serde_yaml::from_str(yaml).map_err(|error| ConfigError::Format(error.to_string()))?;
+        let config: Option<Self> =
+            serde_yaml::from_str(yaml).map_err(|error| ConfigError::Format(error.to_string()))?;
         let config = config.unwrap_or_default();
         config.check()?;
         Ok(config)
@@ -350,7 +351,8 @@ impl Auth {
     fn check(&self) -> Result<(), ConfigError> {
         for (index, origin) in self.allowed_origins.iter().enumerate() {
             if !origin.contains("://") || origin.ends_with('/') {
-                let remedy = format!("{origin:?} is no origin: write scheme://host[:port], such as https://example.com");
+                let remedy =
+                    format!("{origin:?} is no origin: write scheme://host[:port], such as https://example.com");
                 return Err(bad(&format!("auth.allowedOrigins[{index}]"), &remedy));
             }
         }

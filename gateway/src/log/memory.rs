@@ -111,7 +111,12 @@ impl Stream {
 }
 
 impl Log for MemoryLog {
-    fn append<'a>(&'a self, room: &'a RoomId, payload: &'a Text, now: Millis) -> BoxFuture<'a, Result<EntryId, LogError>> {
+    fn append<'a>(
+        &'a self,
+        room: &'a RoomId,
+        payload: &'a Text,
+        now: Millis,
+    ) -> BoxFuture<'a, Result<EntryId, LogError>> {
         ready(Ok(self.write(room, payload, now))).boxed()
     }
 

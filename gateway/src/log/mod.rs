@@ -24,7 +24,12 @@ pub type Token = u64;
 /// A backend. Futures may be dropped at any time.
 pub trait Log: Send + Sync + 'static {
     /// Writes an entry, trims the room and renews its expiry. The id is greater than every id of the room before it.
-    fn append<'a>(&'a self, room: &'a RoomId, payload: &'a Text, now: Millis) -> BoxFuture<'a, Result<EntryId, LogError>>;
+    fn append<'a>(
+        &'a self,
+        room: &'a RoomId,
+        payload: &'a Text,
+        now: Millis,
+    ) -> BoxFuture<'a, Result<EntryId, LogError>>;
 
     /// The oldest entries after `after`, oldest first, at most `limit`.
     fn read_after<'a>(

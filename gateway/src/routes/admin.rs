@@ -39,7 +39,11 @@ pub(super) fn router(shared: Arc<Shared>, trust: Trust) -> Router {
 
 /// Independent of Redis: taking a gateway out of service because Redis is away would help nobody.
 async fn ready(State(shared): Gateway) -> Response {
-    if shared.drain.active() { (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response() } else { "ok".into_response() }
+    if shared.drain.active() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining").into_response()
+    } else {
+        "ok".into_response()
+    }
 }
 
 async fn metrics(State(shared): Gateway) -> Response {
@@ -66,7 +70,12 @@ async fn status(State(shared): Gateway) -> Response {
     Json(shared.drain.status()).into_response()
 }
 
-async fn start(State(shared): Gateway, Extension(trust): Extension<Trust>, headers: HeaderMap, body: Bytes) -> Response {
+async fn start(
+    State(shared): Gateway,
+    Extension(trust): Extension<Trust>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if !allowed(&shared, trust, &headers) {
         return unauthorized();
     }

@@ -213,7 +213,14 @@ impl Closing {
 
 impl Session {
     /// A new session. `raw_rooms` are the rooms that a raw session's URL names.
-    pub fn new(id: String, protocol: Protocol, raw_rooms: Vec<RoomId>, config: &InForce, now: Millis, jitter: f64) -> Self {
+    pub fn new(
+        id: String,
+        protocol: Protocol,
+        raw_rooms: Vec<RoomId>,
+        config: &InForce,
+        now: Millis,
+        jitter: f64,
+    ) -> Self {
         Self {
             id,
             protocol,
@@ -424,7 +431,8 @@ impl Session {
     fn joined(&mut self, room: &RoomId, position: EntryId, replay: Option<Replay>) -> Vec<Effect> {
         let Some(subscription) = self.subscriptions.get_mut(room) else { return Vec::new() };
         let Some(joining) = subscription.joining.take() else { return Vec::new() };
-        let replay = replay.unwrap_or(Replay { recovered: joining.since.is_none(), reset: false, messages: Vec::new() });
+        let replay =
+            replay.unwrap_or(Replay { recovered: joining.since.is_none(), reset: false, messages: Vec::new() });
         // Live messages up to the cursor are dropped: a client whose cursor is ahead of this gateway has them already.
         let from = joining.since.filter(|_| !replay.reset).unwrap_or(position);
         subscription.cursor = from;

@@ -80,7 +80,9 @@ fn welcome_is_the_first_frame() {
     let effects = world("").step(Event::Opened { node: "n1".into() });
     assert_eq!(
         effects,
-        [r#"{"type":"welcome","session":"s1","node":"n1","heartbeatMs":25000,"maxMessageBytes":65536,"resumeWindowMs":120000}"#]
+        [
+            r#"{"type":"welcome","session":"s1","node":"n1","heartbeatMs":25000,"maxMessageBytes":65536,"resumeWindowMs":120000}"#
+        ]
     );
 }
 
@@ -232,14 +234,13 @@ fn a_publish_is_answered_with_its_id_or_its_error() {
 #[test]
 fn history_is_answered_oldest_first() {
     let mut world = world("");
-    assert_eq!(
-        world.text(r#"{"type":"history","ref":5,"room":"a","before":"9-0","limit":2}"#),
-        ["history a 9-0 2"]
-    );
+    assert_eq!(world.text(r#"{"type":"history","ref":5,"room":"a","before":"9-0","limit":2}"#), ["history a 9-0 2"]);
     let entries = [7, 8].map(|ms| Entry::new(id(ms), ms, "{}".into())).to_vec();
     assert_eq!(
         world.step(Event::HistoryRead { reference: Some(5), room: room("a"), result: Ok((entries, true)) }),
-        [r#"{"type":"history","ref":5,"room":"a","messages":[{"id":"7-0","timestamp":7,"payload":{}},{"id":"8-0","timestamp":8,"payload":{}}],"more":true}"#]
+        [
+            r#"{"type":"history","ref":5,"room":"a","messages":[{"id":"7-0","timestamp":7,"payload":{}},{"id":"8-0","timestamp":8,"payload":{}}],"more":true}"#
+        ]
     );
 }
 
@@ -303,7 +304,10 @@ fn a_raw_client_gets_payloads_only_and_leaves_after_a_short_grace() {
     assert_eq!(world.step(Event::Joined { room: room("a"), position: id(1), replay: None }), [""; 0]);
     world.step(Event::Joined { room: room("b"), position: id(1), replay: None });
     assert_eq!(world.step(Event::Message(delivery("a", 2))), ["deliver a 2-0"]);
-    assert_eq!(world.step(Event::Gap { room: room("a"), reason: Reason::Trimmed, position: id(7) }), ["resynced trimmed"]);
+    assert_eq!(
+        world.step(Event::Gap { room: room("a"), reason: Reason::Trimmed, position: id(7) }),
+        ["resynced trimmed"]
+    );
     assert_eq!(
         world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 300_000 }),
         [r#"{"type":"drain","retryAfterMs":50}"#]
@@ -374,6 +378,9 @@ proptest! {
         let mut last = std::collections::HashMap::new();
         for (kind, which, n) in events {
             let name = ["a", "b", "c"][which as usize];
+            if kind > 6 && world.session.joining() {
+                continue;
+            }
             for effect in world.session.step(make(kind, name, n), &world.config, world.now) {
                 match effect {
                     Effect::Send(text) if text.contains("subscribed") => { last.remove(name); }

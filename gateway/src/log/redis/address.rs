@@ -22,7 +22,9 @@ impl Address {
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let scheme = url.split("://").next().unwrap_or_default();
         if scheme.contains('+') {
-            return Err(AddressError(format!("{scheme}:// is not available in this version; use redis:// or rediss://")));
+            return Err(AddressError(format!(
+                "{scheme}:// is not available in this version; use redis:// or rediss://"
+            )));
         }
         let bad = |_| AddressError("write redis://[user:password@]host[:port][/database]".into());
         let info = url.into_connection_info().map_err(bad)?;

@@ -7,35 +7,35 @@ use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
 use crate::log::StreamState;
 
-/// What was odd about entries, as in the metrics' label `oddity`.
-pub(super) type Oddities = Vec<&'static str>;
+/// An entry as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) entry: Entry,
+    /// What was odd about it, as in the metrics' label `oddity`.
+    pub(super) oddities: Vec<&'static str>,
+}
 
 /// Entries of `XRANGE` or `XREVRANGE`, in their order.
-pub(super) fn entries(reply: Value) -> (Vec<Entry>, Oddities) {
-    let mut oddities = Vec::new();
-    let entries = list(reply).into_iter().filter_map(|each| entry(each, &mut oddities)).collect();
-    (entries, oddities)
+pub(super) fn entries(reply: Value) -> Vec<Found> {
+    list(reply).into_iter().filter_map(entry).collect()
 }
 
 /// Streams of `XREAD`, by key.
-pub(super) fn streams(reply: Value) -> (Vec<(String, Vec<Entry>)>, Oddities) {
-    let mut oddities = Vec::new();
+pub(super) fn streams(reply: Value) -> Vec<(String, Vec<Found>)> {
     let pairs: Vec<(Value, Value)> = match reply {
         Value::Map(pairs) => pairs,
         other => list(other).into_iter().filter_map(pair).collect(),
     };
     let stream = |(key, entries): (Value, Value)| {
         let key = String::from_utf8(bytes(key)?).ok()?;
-        let entries = list(entries).into_iter().filter_map(|each| entry(each, &mut oddities)).collect();
-        Some((key, entries))
+        Some((key, self::entries(entries)))
     };
-    let streams = pairs.into_iter().filter_map(stream).collect();
-    (streams, oddities)
+    pairs.into_iter().filter_map(stream).collect()
 }
 
 /// Keys of `XREAD` only.
 pub(super) fn keys(reply: Value) -> Vec<String> {
-    streams(reply).0.into_iter().map(|(key, _)| key).collect()
+    streams(reply).into_iter().map(|(key, _)| key).collect()
 }
 
 /// The state of a stream, by `XINFO STREAM`.
@@ -92,13 +92,14 @@ fn fields(value: Value) -> Vec<(Vec<u8>, Value)> {
         .collect()
 }
 
-fn entry(value: Value, oddities: &mut Oddities) -> Option<Entry> {
+fn entry(value: Value) -> Option<Found> {
+    let mut oddities = Vec::new();
     let (key, content) = pair(value)?;
     let id = id(key)?;
     let fields: Vec<_> = fields(content).into_iter().filter_map(|(key, value)| Some((key, bytes(value)?))).collect();
     let find = |name: &str| fields.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_slice());
     let payload = match find("payload") {
-        Some(payload) => text(payload, oddities),
+        Some(payload) => text(payload, &mut oddities),
         None => {
             oddities.push("no_payload");
             all_fields(&fields)
@@ -115,10 +116,10 @@ fn entry(value: Value, oddities: &mut Oddities) -> Option<Entry> {
     if !entry.is_json() {
         oddities.push("not_json");
     }
-    Some(entry)
+    Some(Found { entry, oddities })
 }
 
-fn text(bytes: &[u8], oddities: &mut Oddities) -> Text {
+fn text(bytes: &[u8], oddities: &mut Vec<&'static str>) -> Text {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => {
@@ -151,9 +152,10 @@ mod tests {
     }
 
     fn check(fields: &[(&[u8], &[u8])], payload: &str, timestamp: u64, odd: &[&str]) {
-        let (entries, oddities) = entries(Value::Array(vec![raw_entry("7-1", fields)]));
-        assert_eq!((entries[0].payload.as_str(), entries[0].timestamp), (payload, timestamp), "{fields:?}");
-        assert_eq!(entries[0].id, EntryId { ms: 7, seq: 1 });
+        let found = entries(Value::Array(vec![raw_entry("7-1", fields)]));
+        let Found { entry, oddities } = &found[0];
+        assert_eq!((entry.payload.as_str(), entry.timestamp), (payload, timestamp), "{fields:?}");
+        assert_eq!(entry.id, EntryId { ms: 7, seq: 1 });
         assert_eq!(oddities, odd, "{fields:?}");
     }
 
@@ -174,10 +176,10 @@ mod tests {
         let two = Value::Array(vec![Value::Array(vec![bulk("room:a"), one()])]);
         let three = Value::Map(vec![(bulk("room:a"), one())]);
         for reply in [two, three] {
-            let streams = streams(reply).0;
+            let streams = streams(reply);
             assert_eq!((streams.len(), streams[0].0.as_str(), streams[0].1.len()), (1, "room:a", 1));
         }
-        assert!(streams(Value::Nil).0.is_empty());
+        assert!(streams(Value::Nil).is_empty());
     }
 
     #[test]
@@ -207,8 +209,8 @@ mod tests {
         #[test]
         fn no_entry_is_too_strange(fields in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..6)) {
             let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
-            let (entries, _) = entries(Value::Array(vec![raw_entry("1-1", &fields)]));
-            prop_assert!(serde_json::from_str::<serde_json::Value>(&entries[0].json()).is_ok());
+            let found = entries(Value::Array(vec![raw_entry("1-1", &fields)]));
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&found[0].entry.json()).is_ok());
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::room::RoomId;
 
 pub use address::{Address, AddressError};
-use codec::Oddities;
+use codec::Found;
 use link::Link;
 use table::Table;
 
@@ -96,10 +96,6 @@ impl Inner {
         self.settings.load_full()
     }
 
-    fn count(&self, oddities: &Oddities) {
-        oddities.iter().for_each(|oddity| self.metrics.odd_entry(oddity));
-    }
-
     async fn append(&self, room: &RoomId, payload: &Text, now: Millis) -> Result<EntryId, LogError> {
         let retention = self.config().retention(room.as_str());
         let key = self.keys.stream(room);
@@ -113,14 +109,17 @@ impl Inner {
         id.parse().map_err(|_| LogError::Refused("XADD did not return an id".into()))
     }
 
-    async fn range(&self, link: &Link, command: &mut redis::Cmd) -> Result<Vec<Entry>, LogError> {
-        let reply: Value = link.query(command).await?;
-        let (entries, oddities) = codec::entries(reply);
-        self.count(&oddities);
-        Ok(entries)
+    async fn range(&self, link: &Link, command: &mut redis::Cmd) -> Result<Vec<Found>, LogError> {
+        Ok(codec::entries(link.query(command).await?))
     }
 
-    async fn read_after(&self, link: &Link, room: &RoomId, after: EntryId, limit: usize) -> Result<Vec<Entry>, LogError> {
+    async fn read_after(
+        &self,
+        link: &Link,
+        room: &RoomId,
+        after: EntryId,
+        limit: usize,
+    ) -> Result<Vec<Found>, LogError> {
         let mut command = redis::cmd("XRANGE");
         command.arg(self.keys.stream(room)).arg(format!("({after}")).arg("+").arg("COUNT").arg(limit);
         self.range(link, &mut command).await
@@ -131,9 +130,11 @@ impl Inner {
         let end = if before == EntryId::MAX { "+".to_owned() } else { format!("({before}") };
         let mut command = redis::cmd("XREVRANGE");
         command.arg(self.keys.stream(room)).arg(end).arg("-").arg("COUNT").arg(limit);
-        let mut entries = if before == EntryId::ZERO { Vec::new() } else { self.range(&self.commands, &mut command).await? };
-        entries.reverse();
-        Ok(entries)
+        if before == EntryId::ZERO {
+            return Ok(Vec::new());
+        }
+        let found = self.range(&self.commands, &mut command).await?;
+        Ok(found.into_iter().rev().map(|each| each.entry).collect())
     }
 
     async fn state(&self, link: &Link, room: &RoomId) -> Result<Option<StreamState>, LogError> {
@@ -176,7 +177,12 @@ fn trim_arguments(command: &mut redis::Cmd, trim: &Trim, now: Millis) {
 }
 
 impl Log for RedisLog {
-    fn append<'a>(&'a self, room: &'a RoomId, payload: &'a Text, now: Millis) -> BoxFuture<'a, Result<EntryId, LogError>> {
+    fn append<'a>(
+        &'a self,
+        room: &'a RoomId,
+        payload: &'a Text,
+        now: Millis,
+    ) -> BoxFuture<'a, Result<EntryId, LogError>> {
         self.inner.append(room, payload, now).boxed()
     }
 
@@ -186,7 +192,8 @@ impl Log for RedisLog {
         after: EntryId,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>> {
-        self.inner.read_after(&self.inner.commands, room, after, limit).boxed()
+        let read = self.inner.read_after(&self.inner.commands, room, after, limit);
+        async { Ok(read.await?.into_iter().map(|each| each.entry).collect()) }.boxed()
     }
 
     fn read_before<'a>(

@@ -8,10 +8,11 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::Instant;
 
+use super::codec::{self, Found};
 use super::table::Watch;
-use super::{Inner, Position, codec, link};
+use super::{Inner, Position, link};
 use crate::clock;
-use crate::entry::{Entry, EntryId};
+use crate::entry::EntryId;
 use crate::error::LogError;
 use crate::log::{Feed, Mode, continuity};
 use crate::protocol::Reason;
@@ -88,9 +89,7 @@ impl Reader {
         // From just before the last entry that was read: if it comes again, nothing after it was trimmed.
         let from = |watch: &Watch| watch.position.id.previous();
         let reply = self.xread(batch, limit + 1, from).await?;
-        let (streams, oddities) = codec::streams(reply);
-        self.inner.count(&oddities);
-        let mut streams: HashMap<String, Vec<Entry>> = streams.into_iter().collect();
+        let mut streams: HashMap<String, Vec<Found>> = codec::streams(reply).into_iter().collect();
         let mut read = 0;
         for (room, watch) in batch {
             let entries = streams.remove(&self.inner.keys.stream(room)).unwrap_or_default();
@@ -101,12 +100,18 @@ impl Reader {
     }
 
     /// Takes what was read of one room; returns how many entries were new.
-    async fn take(&self, room: &RoomId, watch: &Watch, mut entries: Vec<Entry>, limit: usize) -> Result<usize, LogError> {
+    async fn take(
+        &self,
+        room: &RoomId,
+        watch: &Watch,
+        mut entries: Vec<Found>,
+        limit: usize,
+    ) -> Result<usize, LogError> {
         let at = watch.position.id;
         if at == EntryId::ZERO && entries.is_empty() {
             return Ok(0);
         }
-        if entries.first().is_some_and(|first| first.id == at) {
+        if entries.first().is_some_and(|first| first.entry.id == at) {
             entries.remove(0);
             return Ok(self.deliver(room, watch, watch.position, entries, limit));
         }
@@ -128,7 +133,7 @@ impl Reader {
         let position = match (reason, entries.first(), &state) {
             (Reason::Reset, ..) | (_, None, _) => Position::end(state.as_ref()),
             (_, Some(first), state) => Position {
-                id: first.id.previous(),
+                id: first.entry.id.previous(),
                 added: state.as_ref().and_then(|state| state.added?.checked_sub(state.length)),
             },
         };
@@ -139,11 +144,12 @@ impl Reader {
         Ok(self.deliver(room, watch, position, entries, limit))
     }
 
-    fn deliver(&self, room: &RoomId, watch: &Watch, at: Position, entries: Vec<Entry>, limit: usize) -> usize {
+    fn deliver(&self, room: &RoomId, watch: &Watch, at: Position, entries: Vec<Found>, limit: usize) -> usize {
         let count = entries.len();
         let Some(last) = entries.last() else { return 0 };
-        if self.inner.table.advance(room, watch.token, at.advanced(last.id, count as u64)) {
-            self.feed.entries(room, watch.token, entries);
+        if self.inner.table.advance(room, watch.token, at.advanced(last.entry.id, count as u64)) {
+            entries.iter().flat_map(|each| &each.oddities).for_each(|oddity| self.inner.metrics.odd_entry(oddity));
+            self.feed.entries(room, watch.token, entries.into_iter().map(|each| each.entry).collect());
         }
         if count >= limit {
             self.inner.table.mark([room]);
@@ -163,7 +169,9 @@ impl Reader {
             }
         }
         if found > 0 && self.inner.table.mode() == Mode::Notifications {
+            // Someone may have changed the server's setting.
             tracing::debug!(rooms = found, "a sweep found news that no notification had told");
+            self.inner.table.doubt.notify_one();
         }
         Instant::now() + self.pause(began.elapsed())
     }

@@ -15,6 +15,7 @@ use crate::room::RoomId;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+const COMMANDS_COME: Duration = Duration::from_millis(50);
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// Channels of one `SUBSCRIBE`.
 const CHUNK: usize = 500;
@@ -49,25 +50,29 @@ async fn connect(address: &Address) -> Result<PubSub, String> {
 
 /// Switches notifications on, and says what to expect.
 async fn expect(inner: &Inner) {
-    match switch_on(inner).await {
-        Ok(()) => inner.table.expect_notifications(true),
-        Err(error) => {
-            tracing::warn!(
-                %error,
-                "keyspace notifications cannot be switched on: rooms are polled, which costs Redis more; \
-                 set notify-keyspace-events to Kt in the server's configuration"
-            );
-            inner.table.expect_notifications(false);
+    let result = loop {
+        match switch_on(inner).await {
+            // The connection for commands is about to come as well.
+            Err(LogError::Unavailable(_)) => tokio::time::sleep(COMMANDS_COME).await,
+            result => break result,
         }
+    };
+    if let Err(error) = &result {
+        tracing::warn!(
+            %error,
+            "keyspace notifications cannot be switched on: rooms are polled, which costs Redis more; \
+             set notify-keyspace-events to Kt in the server's configuration"
+        );
     }
+    inner.table.expect_notifications(result.is_ok());
 }
 
 /// `CONFIG SET notify-keyspace-events`, keeping what is set there for others.
 async fn switch_on(inner: &Inner) -> Result<(), LogError> {
     const SETTING: &str = "notify-keyspace-events";
     let reply: Value = inner.commands.query(redis::cmd("CONFIG").arg("GET").arg(SETTING)).await?;
-    let current: std::collections::HashMap<String, String> =
-        redis::from_redis_value(reply).map_err(|_| LogError::Refused("CONFIG GET answered something unknown".into()))?;
+    let current: std::collections::HashMap<String, String> = redis::from_redis_value(reply)
+        .map_err(|_| LogError::Refused("CONFIG GET answered something unknown".into()))?;
     let current = current.get(SETTING).map(String::as_str).unwrap_or_default();
     match merged(current) {
         None => Ok(()),
@@ -110,6 +115,7 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
                     return reason;
                 }
             }
+            () = inner.table.doubt.notified() => expect(inner).await,
             _ = pings.tick() => {
                 if let Err(reason) = answered(sink.ping::<Value>()).await {
                     return reason;

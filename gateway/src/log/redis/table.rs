@@ -18,6 +18,8 @@ pub(super) struct Table {
     pub(super) news: Notify,
     /// A room has come or gone.
     pub(super) changed: Notify,
+    /// News came that no notification had told.
+    pub(super) doubt: Notify,
     notified: AtomicBool,
     /// A notification has come since the rooms were subscribed to.
     hinted: AtomicBool,
