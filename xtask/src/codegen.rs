@@ -59,15 +59,14 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// The CRD as a template of the chart, with its own switch, labels, and the annotation that keeps it on uninstall.
+/// The CRD as a template of the chart, with its own switch and the annotation that keeps it on uninstall. No label names the
+/// release: the CRD outlives it, and the next one would be refused for a conflict.
 fn crd_template(crd: &str) -> Result<String> {
     let name = "metadata:\n  name: wsclusters.wscluster.dev\n";
     if crd.contains("{{") || !crd.contains(name) {
         bail!("the CRD cannot be made a template: it has braces of its own, or its metadata changed");
     }
-    let metadata = format!(
-        "{name}  annotations:\n    helm.sh/resource-policy: keep\n  labels:\n    {{{{- include \"wscluster-operator.labels\" . | nindent 4 }}}}\n"
-    );
+    let metadata = format!("{name}  annotations:\n    helm.sh/resource-policy: keep\n");
     let body = crd.replacen(name, &metadata, 1);
     Ok(format!("{{{{- if .Values.crds.install }}}}\n{body}{{{{- end }}}}\n"))
 }
