@@ -12,8 +12,21 @@ pub const EXIT_SECONDS: i64 = 30;
 /// Bytes around a payload: the JSON envelope with room, id and timestamp, and the frame's header.
 pub const ENVELOPE_BYTES: i64 = 1024;
 
-/// A glob that every part of the system reads alike: no braces, no backslash, every bracket closed.
-const GLOB: &str = r"^([^\\[\\]{}\\\\\\x00-\\x1f]|\\[!?[^\\[\\]{}\\\\]+\\])+$";
+/// A glob that every part of the system reads alike, as a regular expression: no braces, no backslash, every bracket closed,
+/// and ranges that ascend, of letters or digits.
+fn glob_pattern() -> String {
+    let ascending = |all: &str| {
+        let last = all.chars().next_back().unwrap_or_default();
+        all.chars().map(|first| format!("{first}-[{first}-{last}]")).collect::<Vec<_>>().join("|")
+    };
+    let ranges = ["0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"].map(ascending).join("|");
+    format!(r"^([^\[\]{{}}\\\x00-\x1f]|\[!?({ranges}|[^-!^\[\]{{}}\\\x00-\x1f])+-?\])+$")
+}
+
+/// A regular expression as a string of CEL.
+fn quoted(pattern: &str) -> String {
+    format!("'{}'", pattern.replace('\\', r"\\"))
+}
 
 fn explained(rule: impl Into<String>, message: impl Into<String>) -> Rule {
     Rule::new(rule).message(Message::Expression(message.into()))
@@ -152,39 +165,72 @@ pub(super) fn connection_buffer_fits_the_pods() -> serde_json::Value {
 
 /// A list of globs, `field` named in the message.
 pub(super) fn globs(field: &str) -> Rule {
-    Rule::new(format!("self.all(g, g.matches('{GLOB}'))")).message(glob_message(field).as_str())
+    Rule::new(format!("self.all(g, g.matches({}))", quoted(&glob_pattern()))).message(glob_message(field).as_str())
 }
 
 /// One glob, `field` named in the message.
 pub(super) fn glob(field: &str) -> Rule {
-    Rule::new(format!("self.matches('{GLOB}')")).message(glob_message(field).as_str())
+    Rule::new(format!("self.matches({})", quoted(&glob_pattern()))).message(glob_message(field).as_str())
 }
 
 fn glob_message(field: &str) -> String {
     format!(
-        "{field} must hold globs: * is any run of characters, ? any one, [a-z] or [!a-z] a set; close every bracket, and write ? for a brace or a backslash"
+        "{field} must hold globs: * is any run of characters, ? any one, [a-z] or [!a-z] a set with ascending ranges; close every bracket, and write ? for a brace or a backslash"
     )
 }
 
 /// A host name, with `*.` in front where a whole domain is meant.
-pub(super) const HOST: &str = r"^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const HOST: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Name of a Kubernetes object (RFC 1123 subdomain).
 pub(super) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 
 /// The value names a Kubernetes object.
 pub(super) fn object_name() -> Rule {
-    Rule::new(format!("self.matches('{OBJECT_NAME}')"))
+    Rule::new(format!("self.matches({})", quoted(OBJECT_NAME)))
         .message("must be the name of an object: lower case letters, digits, - and . only")
 }
 
 /// The value is a host name; `wildcard` allows `*.` in front.
 pub(super) fn host(field: &str) -> Rule {
-    Rule::new(format!("self.matches('{HOST}')"))
+    Rule::new(format!("self.matches({})", quoted(HOST)))
         .message(format!("{field} must be a host name like chat.example.com").as_str())
 }
 
 /// Every value is a host name.
 pub(super) fn hosts(field: &str) -> Rule {
-    Rule::new(format!("self.all(h, h.matches('{HOST}'))"))
+    Rule::new(format!("self.all(h, h.matches({}))", quoted(HOST)))
         .message(format!("{field} must be host names like chat.example.com or *.example.com").as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use globset::Glob;
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    fn is_glob(text: &str) -> bool {
+        Regex::new(&glob_pattern()).expect("a regular expression").is_match(text)
+    }
+
+    #[test]
+    fn usual_globs_are_accepted() {
+        for glob in ["*", "room", "news:*", "user:??", "room-[0-9]", "[a-zA-Z_-]*", "[!a-c]x", "ä*", "a b", "1-0"] {
+            assert!(is_glob(glob) && Glob::new(glob).is_ok(), "{glob}");
+        }
+    }
+
+    #[test]
+    fn what_has_another_meaning_elsewhere_is_refused() {
+        for text in ["", "[", "]", "[]", "a[b", "[z-a]", "[a-Z]", "{a,b}", "a\\*", "[[a]", "a\nb", "[!]"] {
+            assert!(!is_glob(text), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_schema_accepts_compiles(text in r"[-*?a-c!^\[\]{}\\0-2:]{1,12}") {
+            prop_assert!(!is_glob(&text) || Glob::new(&text).is_ok(), "{:?}", Glob::new(&text));
+        }
+    }
 }
