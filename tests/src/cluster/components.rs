@@ -163,6 +163,9 @@ fn controllers_arguments(layout: &Layout) -> Vec<String> {
         flag("cluster-signing-cert-file", &pki("ca.crt")),
         flag("cluster-signing-key-file", &pki("ca.key")),
         "--use-service-account-credentials".into(),
+        // At the default rate it takes four seconds until all controllers have their accounts.
+        "--kube-api-qps=500".into(),
+        "--kube-api-burst=1000".into(),
         "--leader-elect=false".into(),
         // A lost node is noticed after so long without a heartbeat.
         "--node-monitor-grace-period=16s".into(),

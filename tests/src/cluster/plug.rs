@@ -14,9 +14,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) fn keep_plugged(layout: &Layout, node: u32, init: i32) -> Result<()> {
     let mut plugged_into = None;
     loop {
-        let first = processes::init(layout, 1);
-        if first != plugged_into
-            && let Some(first) = first
+        if plugged_into.is_none_or(|first| !processes::is_init(layout, first, 1))
+            && let Some(first) = processes::init(layout, 1)
         {
             // Node 1 may be lost just now: then there is another try.
             match wait_for_bridge(first).and_then(|()| plug(node, init, first)) {

@@ -46,6 +46,12 @@ pub(super) fn init(layout: &Layout, node: u32) -> Option<i32> {
     inits(layout).get(&node).copied()
 }
 
+/// Whether a process is still the process 1 of a node: cheaper than to look for it.
+pub(super) fn is_init(layout: &Layout, pid: i32, node: u32) -> bool {
+    let found = arguments(pid).and_then(|words| parse(layout.root(), pid, &words));
+    found.is_some_and(|found| found.role == Role::Inside && found.node == node)
+}
+
 /// Whether there is a process of any testbed but this one.
 pub(super) fn any_other_than(layout: &Layout) -> bool {
     every_process().filter_map(arguments).any(|words| {
