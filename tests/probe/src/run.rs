@@ -82,6 +82,9 @@ impl Run {
         let shared = &self.control.shared;
         let finish = &self.control.finish;
         let publisher = self.publisher().await?;
+        if let Some(warning) = sessions::allow_files(self.options.sessions.get()) {
+            eprintln!("{warning}");
+        }
         let clients = sessions::open(&self.options, &self.rooms, shared, finish).await?;
         self.wait_for_sessions().await?;
         self.phase.send_replace(Phase::Running);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use wscluster_client::{BuildError, Client};
 
@@ -9,6 +10,24 @@ use crate::{clock, options::Options, payload::Rooms, schedule::Schedule, shared:
 
 /// Sessions that may be opened in one go.
 const BATCH: usize = 50;
+
+/// Connections that a session may have at once: in a move it has two.
+const CONNECTIONS_EACH: u64 = 2;
+/// Files that are open anyway.
+const OTHER_FILES: u64 = 100;
+
+/// Allows this process as many open files as the system lets it; a warning if that may be too few.
+pub fn allow_files(sessions: usize) -> Option<String> {
+    let wanted = sessions as u64 * CONNECTIONS_EACH + OTHER_FILES;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let allowed = hard.max(soft);
+    if setrlimit(Resource::RLIMIT_NOFILE, allowed, hard).is_err() || allowed < wanted {
+        return Some(format!(
+            "{sessions} sessions may need {wanted} open files while they move, and the limit is {allowed} (ulimit -n)"
+        ));
+    }
+    None
+}
 
 /// Starts all sessions, no faster than their pace; fewer when `stop` comes first.
 ///

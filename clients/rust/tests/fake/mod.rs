@@ -2,6 +2,8 @@
 //!
 //! It speaks `wscluster.v1.json` truthfully on an in-memory log and does to a connection what it is ordered to.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -35,6 +37,15 @@ pub(crate) enum Order {
     Silence,
 }
 
+/// What a connection may do wrong with the next message.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Lose,
+    /// Sends it after the one that follows.
+    Swap,
+    Repeat,
+}
+
 /// What a connection has been told and has said.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -51,6 +62,8 @@ struct State {
     subscribers: BTreeSet<(usize, String)>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     seen: Vec<Seen>,
+    faults: BTreeMap<usize, Fault>,
+    held: BTreeMap<usize, String>,
     refuse: usize,
     heartbeat: u64,
     last_id: u64,
@@ -112,6 +125,11 @@ impl Fake {
         self.order(connection, Order::Send(notice.to_string()));
     }
 
+    /// Makes a connection do the next message wrong.
+    pub(crate) fn fault(&self, connection: usize, fault: Fault) {
+        self.lock().faults.insert(connection, fault);
+    }
+
     /// Waits until `fact` holds of what the connections have seen.
     pub(crate) async fn until(&self, fact: impl Fn(&[Seen]) -> bool) {
         let mut changes = self.changed.subscribe();
@@ -131,7 +149,17 @@ fn append(state: &mut State, room: &str, payload: Value) -> MessageId {
     let text = message(room, id, &payload);
     state.log.entry(room.to_owned()).or_default().push((id, payload));
     for (connection, _) in state.subscribers.iter().filter(|(_, name)| name == room) {
-        state.orders[*connection].send(Order::Send(text.clone())).ok();
+        let mut texts = vec![text.clone()];
+        texts.extend(state.held.remove(connection));
+        match state.faults.remove(connection) {
+            Some(Fault::Lose) => texts.clear(),
+            Some(Fault::Swap) => drop(state.held.insert(*connection, texts.remove(0))),
+            Some(Fault::Repeat) => texts.push(text.clone()),
+            None => {}
+        }
+        for text in texts {
+            state.orders[*connection].send(Order::Send(text)).ok();
+        }
     }
     id
 }

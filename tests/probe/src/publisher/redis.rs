@@ -21,6 +21,8 @@ const BATCH: usize = 1000;
 const KEEP: usize = 10_000;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the first connection may be refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -45,10 +47,17 @@ impl RedisPublisher {
     /// Connects.
     ///
     /// # Errors
-    /// If the URL is wrong or nobody answers there.
+    /// If the URL is wrong, or nobody answers there for a while.
     pub async fn connect(url: &str, prefix: String, plan: Plan) -> RedisResult<Self> {
         let client = Client::open(url)?;
-        let connection = connect(&client).await?;
+        let give_up = tokio::time::Instant::now() + PATIENCE;
+        let connection = loop {
+            match connect(&client).await {
+                Ok(connection) => break connection,
+                Err(error) if tokio::time::Instant::now() >= give_up => return Err(error),
+                Err(_) => tokio::time::sleep(FIRST_PAUSE).await,
+            }
+        };
         let looked_up = BTreeMap::new();
         Ok(Self { client, connection: Some(connection), prefix, turn: Turn::new(plan), looked_up })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wscluster_client::{BuildError, Client, Event, MessageId, PublishError};
 
@@ -24,7 +24,8 @@ const BATCH: usize = 1000;
 #[derive(Debug)]
 pub struct SocketPublisher {
     clients: Vec<Client>,
-    connected: Arc<Notify>,
+    /// A permit for each time that one of them has connected.
+    connected: Arc<Semaphore>,
     turn: Turn,
 }
 
@@ -35,12 +36,12 @@ impl SocketPublisher {
     /// If the URL is not one of a WebSocket.
     pub fn connect(url: &str, plan: Plan) -> Result<Self, BuildError> {
         let count = (plan.rate / RATE_PER_CONNECTION).ceil().clamp(1.0, MOST_CONNECTIONS) as usize;
-        let connected = Arc::new(Notify::new());
+        let connected = Arc::new(Semaphore::new(0));
         let client = |_| {
             let connected = connected.clone();
             Client::builder(url).connect_with(move |event| {
                 if let Event::Connected { .. } = event {
-                    connected.notify_one();
+                    connected.add_permits(1);
                 }
             })
         };
@@ -49,11 +50,10 @@ impl SocketPublisher {
     }
 
     pub(super) async fn run(mut self, shared: &Shared, stop: &CancellationToken) {
-        for _ in 0..self.clients.len() {
-            tokio::select! {
-                () = self.connected.notified() => {}
-                () = stop.cancelled() => return,
-            }
+        let all = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.connected.acquire_many(all) => {}
+            () = stop.cancelled() => return,
         }
         let mut schedule = Schedule::new(self.turn.plan.rate, clock::now());
         let mut under_way = FuturesUnordered::new();
