@@ -54,6 +54,7 @@ pub struct Streams {
     /// The key of a room's stream is this prefix followed by the room's id. Cannot be changed: every room would be empty.
     #[serde(default = "default_key_prefix")]
     #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = rules::no_control_characters("spec.redis.streams.keyPrefix"))]
     pub key_prefix: String,
     /// How much of a stream is kept. Applied on every publish of ours, and by a sweep of the operator's to streams that only others write.
     #[serde(default)]

@@ -190,6 +190,12 @@ pub(super) fn object_name() -> Rule {
         .message("must be the name of an object: lower case letters, digits, - and . only")
 }
 
+/// Printable text: the value travels in keys, channels and logs.
+pub(super) fn no_control_characters(field: &str) -> Rule {
+    Rule::new(format!("self.matches({})", quoted(r"^[^\x00-\x1f\x7f-\x9f]*$")))
+        .message(format!("{field} must not hold control characters").as_str())
+}
+
 /// The value is a host name; `wildcard` allows `*.` in front.
 pub(super) fn host(field: &str) -> Rule {
     Rule::new(format!("self.matches({})", quoted(HOST)))
