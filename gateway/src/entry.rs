@@ -55,12 +55,11 @@ impl fmt::Display for EntryId {
 impl FromStr for EntryId {
     type Err = InvalidEntryId;
     fn from_str(text: &str) -> Result<Self, InvalidEntryId> {
-        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_digit()) {
-            true => digits.parse::<u64>().map_err(|_| InvalidEntryId),
-            false => Err(InvalidEntryId),
-        };
+        // `u64` itself would accept a sign.
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = |text: &str| if digits(text) { text.parse::<u64>().ok() } else { None };
         let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
-        Ok(Self { ms: number(ms)?, seq: number(seq)? })
+        Ok(Self { ms: number(ms).ok_or(InvalidEntryId)?, seq: number(seq).ok_or(InvalidEntryId)? })
     }
 }
 

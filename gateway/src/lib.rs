@@ -14,6 +14,7 @@ pub mod handshake;
 pub mod hub;
 pub mod log;
 pub mod metrics;
+mod origin;
 pub mod outbox;
 pub mod protocol;
 pub mod replay;

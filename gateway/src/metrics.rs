@@ -248,11 +248,11 @@ impl Metrics {
 
     /// The text that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, now: &Snapshot) -> String {
-        self.send_buffer_bytes.set(now.buffered as i64);
+        self.send_buffer_bytes.set(gauge(now.buffered as u64));
         self.send_budget_used.set(now.buffered as f64 / now.buffer_limit.max(1) as f64);
-        self.subscriptions.set(now.subscriptions as i64);
-        self.rooms.set(now.rooms as i64);
-        self.drain_remaining.set(now.drain_remaining as i64);
+        self.subscriptions.set(gauge(now.subscriptions));
+        self.rooms.set(gauge(now.rooms as u64));
+        self.drain_remaining.set(gauge(now.drain_remaining as u64));
         self.redis_connected.set(i64::from(now.health.connected));
         self.redis_since_read.set(now.health.seconds_since_read);
         for mode in [Mode::Notifications, Mode::Partitions, Mode::Embedded] {
@@ -347,6 +347,11 @@ impl Metrics {
         let result = if applied { "applied" } else { "refused" };
         self.config_reloads.get_or_create(&[("result", result)]).inc();
     }
+}
+
+/// The library's gauges are signed.
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub struct Outbox {
     budget: Arc<Budget>,
     queue: Mutex<Queue>,
     bytes: AtomicUsize,
+    /// Bytes of a replay: they count against the total, but must not close the client that asked for it.
+    aside: AtomicUsize,
     waker: AtomicWaker,
 }
 
@@ -101,12 +103,24 @@ pub enum Taken {
 impl Outbox {
     /// An empty one.
     pub fn new(protocol: Protocol, budget: Arc<Budget>) -> Self {
-        Self { protocol, budget, queue: Mutex::default(), bytes: AtomicUsize::new(0), waker: AtomicWaker::new() }
+        Self {
+            protocol,
+            budget,
+            queue: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
+            waker: AtomicWaker::new(),
+        }
     }
 
     /// Bytes that wait or are being written.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
+    }
+
+    /// Bytes that wait, replays included.
+    pub fn all_bytes(&self) -> usize {
+        self.bytes() + self.aside.load(Relaxed)
     }
 
     /// Queues something, unless more than `limit` bytes would wait.
@@ -194,6 +208,18 @@ impl Outbox {
         self.budget.used.fetch_sub(bytes, Relaxed);
     }
 
+    /// Reserves bytes of a replay.
+    pub fn reserve_aside(&self, bytes: usize) {
+        self.aside.fetch_add(bytes, Relaxed);
+        self.budget.used.fetch_add(bytes, Relaxed);
+    }
+
+    /// Releases bytes of a replay.
+    pub fn release_aside(&self, bytes: usize) {
+        self.aside.fetch_sub(bytes, Relaxed);
+        self.budget.used.fetch_sub(bytes, Relaxed);
+    }
+
     fn drop_queue(&self, queue: &mut Queue, state: State) {
         let bytes = queue.items.iter().map(|item| self.cost(item)).sum();
         queue.items = VecDeque::new();
@@ -215,6 +241,7 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         self.close();
         self.release(self.bytes());
+        self.release_aside(self.aside.load(Relaxed));
     }
 }
 

@@ -72,6 +72,6 @@ pub const PATIENCE: [Duration; 6] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
     Duration::from_millis(500),
-    Duration::from_millis(1000),
-    Duration::from_millis(1000),
+    Duration::from_secs(1),
+    Duration::from_secs(1),
 ];

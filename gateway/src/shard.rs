@@ -156,10 +156,10 @@ impl Connections {
         }
         let Some(_one_at_a_time) = self.shedding.try_lock() else { return };
         let mut fullest = self.all();
-        fullest.sort_by_key(|connection| std::cmp::Reverse(connection.outbox.bytes()));
+        fullest.sort_by_key(|connection| std::cmp::Reverse(connection.outbox.all_bytes()));
         let mut over = self.budget.used().saturating_sub(limit);
         for connection in fullest {
-            let bytes = connection.outbox.bytes();
+            let bytes = connection.outbox.all_bytes();
             if over == 0 || bytes == 0 {
                 return;
             }

@@ -1,13 +1,13 @@
 //! The gateway's settings: the file's format, its defaults, and what makes a value bad. Reading and watching the file
 //! is `watch`'s; flags and environment are `cli`'s.
 
+mod check;
 mod in_force;
 pub mod watch;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -293,92 +293,6 @@ impl Config {
         let digest = Sha256::digest(serde_json::to_vec(self).expect("settings have string keys only"));
         digest.iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
-
-    /// Checks what the types cannot say.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        within("maxConnections", self.max_connections as u64, 1, 1_000_000)?;
-        self.streams.check()?;
-        let limits = &self.limits;
-        within("limits.maxMessageBytes", limits.max_message_bytes as u64, 1, 64 << 20)?;
-        within("limits.maxRoomsPerConnection", limits.max_rooms_per_connection as u64, 1, 1_000_000)?;
-        within("limits.messagesPerSecond", limits.messages_per_second.into(), 1, 1_000_000)?;
-        within("limits.burst", limits.burst.into(), 1, 1_000_000)?;
-        within("limits.authTimeoutSeconds", limits.auth_timeout_seconds, 1, 3600)?;
-        within("backpressure.maxBufferedBytes", self.backpressure.max_buffered_bytes as u64, 1024, 1 << 40)?;
-        within("backpressure.totalBufferBytes", self.backpressure.total_buffer_bytes as u64, 1024, 1 << 50)?;
-        within("heartbeat.intervalSeconds", self.heartbeat.interval_seconds, 1, 3600)?;
-        within("heartbeat.timeoutSeconds", self.heartbeat.timeout_seconds, 1, 3600)?;
-        within("drain.timeoutSeconds", self.drain.timeout_seconds, 1, 86_400)?;
-        within("drain.minSeconds", self.drain.min_seconds, 0, 86_400)?;
-        within("drain.resumeWindowSeconds", self.drain.resume_window_seconds, 0, 31_536_000)?;
-        self.auth.check()
-    }
-}
-
-impl Streams {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.key_prefix.is_empty() || self.key_prefix.chars().any(char::is_control) {
-            return Err(bad("streams.keyPrefix", "must be text without control characters, such as \"room:\""));
-        }
-        self.trim.check("streams.trim")?;
-        within("streams.idleTtlSeconds", self.idle_ttl_seconds, 1, 31_536_000)?;
-        for (index, each) in self.overrides.iter().enumerate() {
-            let key = format!("streams.overrides[{index}]");
-            check_glob(&format!("{key}.match"), &each.matching)?;
-            each.trim.as_ref().map_or(Ok(()), |trim| trim.check(&format!("{key}.trim")))?;
-            within(&format!("{key}.idleTtlSeconds"), each.idle_ttl_seconds.unwrap_or(1), 1, 31_536_000)?;
-        }
-        Ok(())
-    }
-}
-
-impl Trim {
-    fn check(&self, key: &str) -> Result<(), ConfigError> {
-        within(&format!("{key}.maxLen"), self.max_len, 1, 100_000_000)?;
-        match (self.strategy, self.max_age_seconds) {
-            (TrimStrategy::MinId, None) => {
-                Err(bad(&format!("{key}.maxAgeSeconds"), "is missing: strategy MinId needs it"))
-            }
-            (TrimStrategy::MaxLen, Some(_)) => {
-                Err(bad(&format!("{key}.maxAgeSeconds"), "goes with strategy MinId; use maxLen with MaxLen"))
-            }
-            (_, age) => within(&format!("{key}.maxAgeSeconds"), age.unwrap_or(1), 1, 31_536_000),
-        }
-    }
-}
-
-impl Auth {
-    fn check(&self) -> Result<(), ConfigError> {
-        for (index, origin) in self.allowed_origins.iter().enumerate() {
-            if !origin.contains("://") || origin.ends_with('/') {
-                let remedy =
-                    format!("{origin:?} is no origin: write scheme://host[:port], such as https://example.com");
-                return Err(bad(&format!("auth.allowedOrigins[{index}]"), &remedy));
-            }
-        }
-        let lists = [("subscribe", &self.anonymous.subscribe), ("publish", &self.anonymous.publish)];
-        for (name, globs) in lists {
-            for (index, glob) in globs.iter().enumerate() {
-                check_glob(&format!("auth.anonymous.{name}[{index}]"), glob)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn bad(key: &str, remedy: &str) -> ConfigError {
-    ConfigError::Value { key: key.into(), remedy: remedy.into() }
-}
-
-fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(bad(key, &format!("{value} is out of range: use {least} to {most}")))
-}
-
-fn check_glob(key: &str, glob: &str) -> Result<(), ConfigError> {
-    GlobBuilder::new(glob).build().map(|_| ()).map_err(|error| bad(key, &format!("{error}: fix the pattern")))
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// Follows the file for ever.
 pub async fn follow(path: PathBuf, shared: Shared, metrics: Arc<Metrics>) {
-    let mut seen = stamp(&path);
+    // The file may have changed since it was read at the start: it is looked at again in any case.
+    let mut seen = None;
     let mut ticks = tokio::time::interval(POLL);
     loop {
         ticks.tick().await;
@@ -51,6 +52,7 @@ pub async fn follow(path: PathBuf, shared: Shared, metrics: Arc<Metrics>) {
 pub fn reload(path: &Path, shared: &Shared, metrics: &Metrics) {
     let result = read(path).map(|new| merge(new, &shared.load()));
     match result {
+        Ok(new) if new == ***shared.load() => {}
         Ok(new) => {
             tracing::info!(path = %path.display(), hash = new.hash(), "settings reloaded");
             metrics.config_reloaded(true);

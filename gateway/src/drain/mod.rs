@@ -232,7 +232,7 @@ impl Drain {
         for connection in waiting.iter().take(due) {
             self.notice(connection, run, now);
         }
-        if let Some(run) = self.run.lock().as_mut() {
+        if let Some(run) = self.run.lock().as_mut().filter(|current| current.number == run.number) {
             run.noticed += due;
         }
     }

@@ -292,6 +292,24 @@ async fn a_plain_xadd_by_anybody_is_fed() {
 }
 
 #[tokio::test]
+async fn a_room_that_only_others_write_to_does_not_expire_under_them() {
+    let server = RedisServer::start(&[]).await;
+    let world = on_redis(&server).await;
+    let ttl = async || server.command(&["TTL", "room:kept"]).await.parse::<i64>().unwrap();
+    world.append(&room("kept"), "1").await;
+    server.command(&["EXPIRE", "room:kept", "50"]).await;
+    world.log.watch(&room("kept"), 1).await.unwrap();
+    server.command(&["XADD", "room:kept", "*", "payload", "2"]).await;
+    world.ear.hears(1).await;
+    let renewed = async { while ttl().await < 1000 {} };
+    tokio::time::timeout(PATIENCE, renewed).await.expect("the expiry was not renewed");
+    server.command(&["PERSIST", "room:kept"]).await;
+    server.command(&["XADD", "room:kept", "*", "payload", "3"]).await;
+    world.ear.hears(2).await;
+    assert_eq!(ttl().await, -1, "what has no expiry gets none");
+}
+
+#[tokio::test]
 async fn a_reader_that_keeps_up_with_a_stream_of_one_entry_misses_nothing() {
     let server = RedisServer::start(&[]).await;
     let world = on_redis(&server).await;
@@ -378,7 +396,7 @@ async fn without_redis_everything_is_unavailable_and_nothing_waits() {
     server.stop().await;
     let gone = async {
         while world.log.health().connected {
-            tokio::time::sleep(Duration::from_millis(5)).await
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();

@@ -1,8 +1,10 @@
 //! A session: plain data, and how it changes. `step` takes an event and returns what to do; it knows no socket, no
 //! log and no clock, so that a session can be written down and carried on elsewhere.
 
+mod event;
 mod heartbeat;
 mod limits;
+mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -11,13 +13,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use event::{Closing, Effect, Event, Replay};
 pub use heartbeat::Heartbeat;
 pub use limits::Bucket;
 
 use crate::clock::Millis;
 use crate::config::InForce;
-use crate::entry::{Delivery, Entry, EntryId, Text};
-use crate::protocol::{self, Code, Frame, Past, Protocol, Reason, Refusal, Request, close};
+use crate::entry::{Delivery, Entry, EntryId};
+use crate::protocol::{self, Code, Frame, Past, Protocol, Reason, Refusal, close};
 use crate::room::RoomId;
 
 /// How long a raw client keeps its connection after it was told to move, beyond the delay that it was told, in
@@ -55,160 +58,6 @@ struct Subscription {
 struct Joining {
     reference: Option<u64>,
     since: Option<EntryId>,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// The connection is there. First of all events, once.
-    Opened {
-        /// Name of the gateway.
-        node: Arc<str>,
-    },
-    /// A text frame.
-    Text(Text),
-    /// A request, understood already.
-    Request(Request),
-    /// A frame that is not text.
-    Binary,
-    /// A message longer than allowed, which was not read.
-    TooLarge,
-    /// A `Join` is done.
-    Joined {
-        /// The room.
-        room: RoomId,
-        /// After which entry live messages begin.
-        position: EntryId,
-        /// What was read back, if the client named a cursor.
-        replay: Option<Replay>,
-    },
-    /// A `Join` failed.
-    JoinFailed {
-        /// The room.
-        room: RoomId,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// A `Publish` is done.
-    Published {
-        /// The client's number.
-        reference: Option<u64>,
-        /// The entry, or why there is none.
-        result: Result<EntryId, Refusal>,
-    },
-    /// A `ReadHistory` is done.
-    HistoryRead {
-        /// The client's number.
-        reference: Option<u64>,
-        /// The room.
-        room: RoomId,
-        /// Entries, oldest first, and whether there are older ones.
-        result: Result<(Vec<Entry>, bool), Refusal>,
-    },
-    /// A message of a room. The caller keeps messages back while `joining`.
-    Message(Arc<Delivery>),
-    /// A room may have a hole.
-    Gap {
-        /// The room.
-        room: RoomId,
-        /// Why.
-        reason: Reason,
-        /// Where it goes on.
-        position: EntryId,
-    },
-    /// The gateway is being drained.
-    Drain {
-        /// The client shall wait so long, in milliseconds.
-        retry_after_ms: Millis,
-        /// The connection is closed in so many milliseconds.
-        deadline_ms: Millis,
-    },
-    /// The drain was cancelled.
-    DrainCancelled,
-    /// The drain's deadline has come.
-    DrainForced,
-    /// The client did not keep up.
-    Overflowed,
-    /// The gateway stops.
-    GoingAway,
-    /// A pong came.
-    Pong,
-    /// Time has passed: see `wake_at`.
-    Tick,
-}
-
-/// What was read back for a subscription.
-#[derive(Clone, Debug)]
-pub struct Replay {
-    /// Nothing is missing: proven.
-    pub recovered: bool,
-    /// The client's cursor is newer than everything that the log ever held.
-    pub reset: bool,
-    /// The messages, oldest first.
-    pub messages: Vec<Arc<Delivery>>,
-}
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Write a frame.
-    Send(Text),
-    /// Write a message.
-    Deliver(Arc<Delivery>),
-    /// Write a ping.
-    Ping,
-    /// Follow a room, and read back what came after `since`. Answer with `Joined` or `JoinFailed`.
-    Join {
-        /// The room.
-        room: RoomId,
-        /// The client's cursor.
-        since: Option<EntryId>,
-    },
-    /// Leave a room.
-    Leave(RoomId),
-    /// Write to a room. Answer with `Published`.
-    Publish {
-        /// The client's number.
-        reference: Option<u64>,
-        /// The room.
-        room: RoomId,
-        /// The payload.
-        payload: Text,
-    },
-    /// Read back. Answer with `HistoryRead`.
-    ReadHistory {
-        /// The client's number.
-        reference: Option<u64>,
-        /// The room.
-        room: RoomId,
-        /// Entries before this one.
-        before: EntryId,
-        /// At most so many.
-        limit: usize,
-    },
-    /// Count a refused request.
-    Refused(Code),
-    /// Count a resume and how it went.
-    Resumed(bool),
-    /// Count a resync.
-    Resynced(Reason),
-    /// Close the connection. Last of all effects.
-    Close(Closing),
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closing {
-    /// The close code (RFC 6455 section 7.4).
-    pub code: u16,
-    /// Why, as in the metrics' label `reason` and the close frame.
-    pub reason: &'static str,
-}
-
-impl Closing {
-    const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason }
-    }
 }
 
 impl Session {
@@ -300,132 +149,6 @@ impl Session {
         }
         let rooms = self.raw_rooms.clone();
         rooms.into_iter().filter_map(|room| self.join(room, None, None)).collect()
-    }
-
-    fn text(&mut self, text: Text, config: &InForce, now: Millis) -> Vec<Effect> {
-        if text.as_str().len() > config.limits.max_message_bytes {
-            return self.too_large(config);
-        }
-        match self.protocol {
-            Protocol::V1 => match protocol::parse(text.as_str()) {
-                Ok(request) => self.request(request, config, now),
-                Err(refusal) => self.refused_frame(refusal, config, now),
-            },
-            Protocol::Raw => self.raw_publish(text, config, now),
-        }
-    }
-
-    /// A frame that could not be understood costs as much as one that could.
-    fn refused_frame(&mut self, refusal: Refusal, config: &InForce, now: Millis) -> Vec<Effect> {
-        match self.spend(refusal.reference, config, now) {
-            Ok(()) => Self::refuse(&refusal),
-            Err(limited) => Self::refuse(&limited),
-        }
-    }
-
-    fn raw_publish(&mut self, payload: Text, config: &InForce, now: Millis) -> Vec<Effect> {
-        let [room] = self.raw_rooms.as_slice() else {
-            return vec![Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
-        };
-        let room = room.clone();
-        if !config.may_publish(room.as_str()) {
-            return vec![Effect::Refused(Code::Forbidden), Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
-        }
-        match self.spend(None, config, now) {
-            Ok(()) => vec![Effect::Publish { reference: None, room, payload }],
-            Err(refusal) => vec![Effect::Refused(refusal.code)],
-        }
-    }
-
-    fn request(&mut self, request: Request, config: &InForce, now: Millis) -> Vec<Effect> {
-        let result = match request {
-            Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
-            Request::Subscribe { reference, room, since } => self.subscribe(reference, room, since, config, now),
-            Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
-            Request::Publish { reference, room, payload } => self.publish(reference, room, payload, config, now),
-            Request::History { reference, room, before, limit } => self
-                .read(reference, &room, config, now)
-                .map(|()| vec![Effect::ReadHistory { reference, room, before: before.unwrap_or(EntryId::MAX), limit }]),
-        };
-        result.unwrap_or_else(|refusal| Self::refuse(&refusal))
-    }
-
-    fn subscribe(
-        &mut self,
-        reference: Option<u64>,
-        room: RoomId,
-        since: Option<EntryId>,
-        config: &InForce,
-        now: Millis,
-    ) -> Result<Vec<Effect>, Refusal> {
-        let limits = &config.limits;
-        // A client that comes back subscribes to all its rooms at once: that is no flood.
-        let burst = f64::from(limits.burst).max(limits.max_rooms_per_connection as f64);
-        if !self.joins.take(f64::from(limits.messages_per_second), burst, now) {
-            return Err(limited(reference));
-        }
-        if !config.may_subscribe(room.as_str()) {
-            return Err(forbidden(reference));
-        }
-        if !self.subscriptions.contains_key(&room) && self.subscriptions.len() >= limits.max_rooms_per_connection {
-            let message = format!("at most {} rooms per connection", limits.max_rooms_per_connection);
-            return Err(Refusal::new(reference, Code::TooManyRooms, message));
-        }
-        match self.join(room, reference, since) {
-            Some(effect) => Ok(vec![effect]),
-            None => Err(Refusal::new(reference, Code::BadRequest, "this room is being subscribed to already")),
-        }
-    }
-
-    fn join(&mut self, room: RoomId, reference: Option<u64>, since: Option<EntryId>) -> Option<Effect> {
-        let subscription =
-            self.subscriptions.entry(room.clone()).or_insert(Subscription { cursor: EntryId::ZERO, joining: None });
-        if subscription.joining.is_some() {
-            return None;
-        }
-        subscription.joining = Some(Joining { reference, since });
-        Some(Effect::Join { room, since })
-    }
-
-    fn unsubscribe(
-        &mut self,
-        reference: Option<u64>,
-        room: RoomId,
-        config: &InForce,
-        now: Millis,
-    ) -> Result<Vec<Effect>, Refusal> {
-        self.spend(reference, config, now)?;
-        if self.subscriptions.remove(&room).is_none() {
-            return Err(Refusal::new(reference, Code::NotSubscribed, "not subscribed to this room"));
-        }
-        let ok = Effect::Send(protocol::encode(&Frame::Ok { reference, id: None }));
-        Ok(vec![Effect::Leave(room), ok])
-    }
-
-    fn publish(
-        &mut self,
-        reference: Option<u64>,
-        room: RoomId,
-        payload: Text,
-        config: &InForce,
-        now: Millis,
-    ) -> Result<Vec<Effect>, Refusal> {
-        self.spend(reference, config, now)?;
-        if !config.may_publish(room.as_str()) {
-            return Err(forbidden(reference));
-        }
-        Ok(vec![Effect::Publish { reference, room, payload }])
-    }
-
-    fn read(&mut self, reference: Option<u64>, room: &RoomId, config: &InForce, now: Millis) -> Result<(), Refusal> {
-        self.spend(reference, config, now)?;
-        if config.may_subscribe(room.as_str()) { Ok(()) } else { Err(forbidden(reference)) }
-    }
-
-    fn spend(&mut self, reference: Option<u64>, config: &InForce, now: Millis) -> Result<(), Refusal> {
-        let limits = &config.limits;
-        let may = self.requests.take(f64::from(limits.messages_per_second), f64::from(limits.burst), now);
-        if may { Ok(()) } else { Err(limited(reference)) }
     }
 
     fn joined(&mut self, room: &RoomId, position: EntryId, replay: Option<Replay>) -> Vec<Effect> {
@@ -561,12 +284,4 @@ impl Session {
     fn refuse(refusal: &Refusal) -> Vec<Effect> {
         vec![Effect::Refused(refusal.code), Effect::Send(protocol::encode_refusal(refusal))]
     }
-}
-
-fn limited(reference: Option<u64>) -> Refusal {
-    Refusal::new(reference, Code::RateLimited, "too many requests: slow down")
-}
-
-fn forbidden(reference: Option<u64>) -> Refusal {
-    Refusal::new(reference, Code::Forbidden, "not allowed in this room")
 }

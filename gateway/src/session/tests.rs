@@ -71,8 +71,8 @@ impl World {
     }
 }
 
-fn replay(name: &str, recovered: bool, ids: &[u64]) -> Option<Replay> {
-    Some(Replay { recovered, reset: false, messages: ids.iter().map(|ms| delivery(name, *ms)).collect() })
+fn replay(name: &str, recovered: bool, ids: &[u64]) -> Replay {
+    Replay { recovered, reset: false, messages: ids.iter().map(|ms| delivery(name, *ms)).collect() }
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_resumed_subscription_gets_the_past_before_the_present_and_nothing_twice() {
     let mut world = world("");
     assert_eq!(world.text(r#"{"type":"subscribe","ref":2,"room":"a","since":"3-0"}"#), ["join a since 3-0"]);
     assert_eq!(
-        world.step(Event::Joined { room: room("a"), position: id(5), replay: replay("a", true, &[4, 5, 6]) }),
+        world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, &[4, 5, 6])) }),
         [
             "resumed true",
             r#"{"type":"subscribed","ref":2,"room":"a","position":"3-0","recovered":true,"replayed":3}"#,
@@ -122,7 +122,7 @@ fn a_resumed_subscription_gets_the_past_before_the_present_and_nothing_twice() {
 fn a_client_ahead_of_this_gateway_gets_nothing_twice() {
     let mut world = world("");
     world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);
-    let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay: replay("a", true, &[]) });
+    let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, &[])) });
     assert!(effects[1].contains(r#""position":"9-0","recovered":true"#), "{effects:?}");
     assert_eq!(world.step(Event::Message(delivery("a", 9))), [""; 0]);
     assert_eq!(world.step(Event::Message(delivery("a", 10))), ["deliver a 10-0"]);
@@ -363,7 +363,7 @@ fn make(kind: u8, name: &str, n: u64) -> Event {
         1 => text(format!(r#"{{"type":"subscribe","room":"{name}","since":"{n}-0"}}"#)),
         2 => text(format!(r#"{{"type":"unsubscribe","room":"{name}"}}"#)),
         3 => Event::Joined { room: room(name), position: id(n), replay: None },
-        4 => Event::Joined { room: room(name), position: id(n), replay: replay(name, true, &[n, n + 1, n + 3]) },
+        4 => Event::Joined { room: room(name), position: id(n), replay: Some(replay(name, true, &[n, n + 1, n + 3])) },
         5 => text("{".into()),
         6 => Event::JoinFailed { room: room(name), refusal: Refusal::new(None, Code::Unavailable, "") },
         _ => Event::Message(delivery(name, n)),

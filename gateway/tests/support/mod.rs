@@ -85,10 +85,10 @@ impl Gateway {
         serde_json::from_str(&self.admin("GET", "/v1/connections").await.1).unwrap()
     }
 
-    pub(crate) async fn metric(&self, line: &str) -> f64 {
+    pub(crate) async fn metric(&self, line: &str) -> u64 {
         let text = self.admin("GET", "/metrics").await.1;
         let found = text.lines().find_map(|have| have.strip_prefix(line)?.strip_prefix(' '));
-        found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse().unwrap()
+        found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse::<f64>().unwrap() as u64
     }
 
     pub(crate) async fn connected(&self) {

@@ -98,12 +98,11 @@ fn entry(value: Value) -> Option<Found> {
     let id = id(key)?;
     let fields: Vec<_> = fields(content).into_iter().filter_map(|(key, value)| Some((key, bytes(value)?))).collect();
     let find = |name: &str| fields.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_slice());
-    let payload = match find("payload") {
-        Some(payload) => text(payload, &mut oddities),
-        None => {
-            oddities.push("no_payload");
-            all_fields(&fields)
-        }
+    let payload = if let Some(payload) = find("payload") {
+        text(payload, &mut oddities)
+    } else {
+        oddities.push("no_payload");
+        all_fields(&fields)
     };
     let timestamp = find("timestamp").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     if timestamp.is_none() {
@@ -120,13 +119,11 @@ fn entry(value: Value) -> Option<Found> {
 }
 
 fn text(bytes: &[u8], oddities: &mut Vec<&'static str>) -> Text {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => {
-            oddities.push("not_utf8");
-            String::from_utf8_lossy(bytes).into_owned().into()
-        }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
     }
+    oddities.push("not_utf8");
+    String::from_utf8_lossy(bytes).into_owned().into()
 }
 
 /// An entry without a payload is delivered as the object of its fields.

@@ -76,7 +76,7 @@ impl Link {
             .set_response_timeout(Some(patience));
         let mut attempt = 0;
         loop {
-            match address.client().get_multiplexed_async_connection_with_config(&config).await {
+            match dial(address, &config).await {
                 Ok(connection) => return connection,
                 Err(error) => self.not_connected(address, &error, attempt),
             }
@@ -152,6 +152,22 @@ impl Link {
             }
         }
     }
+
+    /// The outcome of one command of a pipeline.
+    pub(super) fn outcome<T>(&self, result: Result<T, RedisError>) -> Result<T, LogError> {
+        let result = result.map_err(|error| classify(&error));
+        if result.as_ref().is_err_and(is_away) {
+            self.broken.notify_one();
+        }
+        result
+    }
+}
+
+/// A server that still loads its data accepts connections, but nothing else.
+async fn dial(address: &Address, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+    let mut connection = address.client().get_multiplexed_async_connection_with_config(config).await?;
+    redis::cmd("PING").query_async::<redis::Value>(&mut connection).await?;
+    Ok(connection)
 }
 
 fn is_away(error: &LogError) -> bool {

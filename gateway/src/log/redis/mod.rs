@@ -7,17 +7,19 @@ mod link;
 mod reader;
 mod subscriber;
 mod table;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use redis::Value;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Feed, Health, Log, StreamState, Token};
 use crate::clock::Millis;
-use crate::config::{InForce, Shared, Trim, TrimStrategy};
+use crate::config::{InForce, Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
 use crate::log::continuity::Position;
@@ -28,13 +30,12 @@ pub use address::{Address, AddressError};
 use codec::Found;
 use link::Link;
 use table::Table;
+use writer::{Append, trim_arguments};
 
 /// How long a command may take.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a read may take; it may return many megabytes.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
-/// Entries that one publish trims at most. Trimming takes whole macro-nodes of 100 entries.
-const TRIM_LIMIT: u64 = 1000;
 
 /// Rooms on Redis Streams.
 pub struct RedisLog {
@@ -46,6 +47,7 @@ pub struct RedisLog {
 struct Inner {
     commands: Arc<Link>,
     reads: Arc<Link>,
+    appends: mpsc::UnboundedSender<Append>,
     table: Table,
     keys: Keys,
     settings: Shared,
@@ -77,15 +79,18 @@ impl RedisLog {
         let stop = CancellationToken::new();
         let link = |name, patience| Link::start(name, address.clone(), patience, Arc::clone(&metrics), stop.clone());
         let keys = Keys::new(&settings.load().streams.key_prefix, address.database());
+        let (appends, asked) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
             commands: link("commands", COMMAND_PATIENCE),
             reads: link("reads", READ_PATIENCE),
+            appends,
             table: Table::default(),
             keys,
             settings,
             metrics,
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber::run(Arc::clone(&inner), address)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(writer::run(Arc::clone(&inner), asked)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(reader::run(Arc::clone(&inner), feed)));
         Arc::new(Self { inner, stop })
     }
@@ -96,17 +101,13 @@ impl Inner {
         self.settings.load_full()
     }
 
+    /// Asks the writer at once: entries are written in the order of calls, however the answers are awaited.
     async fn append(&self, room: &RoomId, payload: &Text, now: Millis) -> Result<EntryId, LogError> {
-        let retention = self.config().retention(room.as_str());
-        let key = self.keys.stream(room);
-        let mut add = redis::cmd("XADD");
-        add.arg(&key);
-        trim_arguments(&mut add, &retention.trim, now);
-        add.arg("*").arg(&["type", "message", "payload", payload.as_str(), "timestamp"]).arg(now);
-        let mut both = redis::pipe();
-        both.add_command(add).cmd("EXPIRE").arg(&key).arg(retention.idle_ttl_seconds).ignore();
-        let (id,): (String,) = self.commands.pipeline(&both).await?;
-        id.parse().map_err(|_| LogError::Refused("XADD did not return an id".into()))
+        let (answer, answered) = oneshot::channel();
+        let append = Append { room: room.clone(), payload: payload.clone(), now, answer };
+        let stopped = || LogError::Unavailable("the gateway stops".into());
+        self.appends.send(append).map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn range(&self, link: &Link, command: &mut redis::Cmd) -> Result<Vec<Found>, LogError> {
@@ -160,19 +161,6 @@ impl Inner {
         let position = Position::end(state.as_ref());
         self.table.insert(room.clone(), token, position);
         Ok(position.id)
-    }
-}
-
-/// `MAXLEN`/`MINID` (<https://redis.io/docs/latest/commands/xadd/>). `LIMIT` goes with `~` only.
-fn trim_arguments(command: &mut redis::Cmd, trim: &Trim, now: Millis) {
-    command.arg(if trim.strategy == TrimStrategy::MinId { "MINID" } else { "MAXLEN" });
-    command.arg(if trim.approximate { "~" } else { "=" });
-    match trim.oldest_kept(now) {
-        Some(id) => command.arg(id.to_string()),
-        None => command.arg(trim.max_len),
-    };
-    if trim.approximate {
-        command.arg("LIMIT").arg(TRIM_LIMIT);
     }
 }
 

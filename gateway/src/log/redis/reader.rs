@@ -31,7 +31,7 @@ const WATCHFUL_SWEEP: Duration = Duration::from_secs(1);
 /// A sweep where there are no notifications.
 const POLL: Duration = Duration::from_millis(20);
 /// How often every room is read with proof, however quiet it is.
-const PROOF_EVERY: Duration = Duration::from_secs(300);
+const PROOF_EVERY: Duration = Duration::from_mins(5);
 
 /// Reads for ever.
 pub(super) async fn run(inner: Arc<Inner>, feed: Arc<dyn Feed>) {
@@ -149,12 +149,29 @@ impl Reader {
         let Some(last) = entries.last() else { return 0 };
         if self.inner.table.advance(room, watch.token, at.advanced(last.entry.id, count as u64)) {
             entries.iter().flat_map(|each| &each.oddities).for_each(|oddity| self.inner.metrics.odd_entry(oddity));
+            self.renew(room);
             self.feed.entries(room, watch.token, entries.into_iter().map(|each| each.entry).collect());
         }
         if count >= limit {
             self.inner.table.mark([room]);
         }
         count
+    }
+
+    /// A room that only foreign writers write to would expire under them: its expiry was set by a publish of ours, and
+    /// `XADD` alone does not renew it. Done now and then, by whoever reads the room.
+    fn renew(&self, room: &RoomId) {
+        let seconds = self.inner.config().retention(room.as_str()).idle_ttl_seconds;
+        let now = clock::now();
+        if !self.inner.table.renews(room, now, now + seconds * 100) {
+            return;
+        }
+        let (inner, key) = (Arc::clone(&self.inner), self.inner.keys.stream(room));
+        tokio::spawn(async move {
+            // GT: a room without expiry keeps none (https://redis.io/docs/latest/commands/expire/). Redis before 7
+            // refuses, and nothing is worse than before.
+            let _ = inner.commands.query::<Value>(redis::cmd("EXPIRE").arg(key).arg(seconds).arg("GT")).await;
+        });
     }
 
     /// Asks all rooms for anything new, which costs little where there is nothing; says when to do so again.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Position, Token};
+use crate::clock::Millis;
 use crate::log::Mode;
 use crate::room::RoomId;
 
@@ -37,13 +38,15 @@ struct Rooms {
 pub(super) struct Watch {
     pub(super) token: Token,
     pub(super) position: Position,
+    /// When the room's expiry is to be renewed, if there are entries then.
+    pub(super) renew_at: Millis,
 }
 
 impl Table {
     /// A room that has just been asked for its position is read once it is subscribed to: until then it may miss news.
     pub(super) fn insert(&self, room: RoomId, token: Token, position: Position) {
         let mut rooms = self.rooms.lock();
-        rooms.watched.insert(room.clone(), Watch { token, position });
+        rooms.watched.insert(room.clone(), Watch { token, position, renew_at: 0 });
         rooms.dirty.insert(room.clone());
         rooms.changes.push(room);
         drop(rooms);
@@ -134,6 +137,18 @@ impl Table {
         match rooms.watched.get_mut(room) {
             Some(watch) if watch.token == token => {
                 watch.position = position;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Says whether the expiry of a room is due to be renewed, and that it is being renewed.
+    pub(super) fn renews(&self, room: &RoomId, now: Millis, next: Millis) -> bool {
+        let mut rooms = self.rooms.lock();
+        match rooms.watched.get_mut(room) {
+            Some(watch) if watch.renew_at <= now => {
+                watch.renew_at = next;
                 true
             }
             _ => false,

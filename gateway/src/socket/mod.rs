@@ -1,7 +1,9 @@
 //! Drives one connection: reads frames, steps the session, does what it says, writes what waits. The only file that
 //! knows the WebSocket library and the socket.
 
-use std::future::Future;
+mod operations;
+mod write;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,25 +11,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, Sink, Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep};
+use futures::{Sink, Stream, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::clock;
-use crate::config::InForce;
-use crate::entry::{Entry, EntryId, Text, frame_cost};
-use crate::error::LogError;
+use crate::entry::{Text, frame_cost};
 use crate::outbox::{Item, Taken};
-use crate::protocol::{self, Code, Protocol, Refusal, Request};
-use crate::replay;
+use crate::protocol::{self, Protocol, Request};
 use crate::room::RoomId;
 use crate::server::Shared;
-use crate::session::{Closing, Effect, Event, Replay, Session};
+use crate::session::{Effect, Event, Session};
 use crate::shard::Connection;
+use operations::{Operation, history, join, publish};
+use write::Written;
 
 /// Bytes that are gathered before they are flushed.
 const BATCH: usize = 64 * 1024;
@@ -35,11 +36,6 @@ const BATCH: usize = 64 * 1024;
 const IN_FLIGHT: usize = 64;
 /// How long a client has to answer a close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-/// The same for a client that does not read.
-const SLOW_CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Something that a request waits for.
-type Operation = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 /// A WebSocket over `io`, after its handshake. `read` are bytes that came with it.
 pub async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(
@@ -101,13 +97,6 @@ struct Driver<S> {
     held: Option<Request>,
     /// Bytes that were given to the library, and the id of the oldest message among them.
     unflushed: Option<Written>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Written {
-    bytes: usize,
-    messages: u64,
-    oldest: Option<EntryId>,
 }
 
 enum Turn {
@@ -197,7 +186,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
             Some(Ok(Message::Binary(_))) => self.step(Event::Binary).await,
             Some(Ok(Message::Pong(_))) => self.step(Event::Pong).await,
             // The library has queued the answer.
-            Some(Ok(Message::Ping(_))) => self.wrote(0),
+            Some(Ok(Message::Ping(_))) => {
+                self.wrote(0);
+                Ok(())
+            }
             Some(Ok(Message::Close(frame))) => Err(self.said_goodbye(frame.as_ref()).await),
             Some(Ok(Message::Frame(_))) => Ok(()),
             Some(Err(WsError::Capacity(_))) => self.step(Event::TooLarge).await,
@@ -253,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
             let stop = self.step(event(item)).await;
             self.connection.outbox.release(cost);
             stop?;
-            let full = self.unflushed.is_some_and(|written| written.bytes >= BATCH);
+            let full = self.unflushed.is_some_and(|written| written.bytes >= self.batch());
             next = if full || self.session.joining() { None } else { self.connection.outbox.take() };
         }
         Ok(())
@@ -262,14 +254,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
     async fn step(&mut self, event: Event) -> Stop {
         let config = self.shared.config();
         let effects = self.session.step(event, &config, clock::now());
+        // A replay waits here, not in the outbox: it does not count against this client, but against the total.
+        let waiting = effects.iter().map(|effect| self.cost(effect)).sum();
+        self.connection.outbox.reserve_aside(waiting);
         for effect in effects {
-            self.perform(effect, &config).await?;
+            let cost = self.cost(&effect);
+            self.perform(effect).await?;
+            self.connection.outbox.release_aside(cost);
         }
         self.wake.as_mut().reset(clock::instant(self.session.wake_at()));
         Ok(())
     }
 
-    async fn perform(&mut self, effect: Effect, config: &Arc<InForce>) -> Stop {
+    fn cost(&self, effect: &Effect) -> usize {
+        match effect {
+            Effect::Deliver(delivery) => delivery.cost(self.session.protocol),
+            Effect::Send(text) => frame_cost(text.as_str().len()),
+            _ => 0,
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Stop {
         match effect {
             Effect::Send(text) => self.write(Message::Text(text), None).await,
             Effect::Deliver(delivery) => {
@@ -305,80 +310,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
                 self.shared.metrics.resynced(reason);
                 Ok(())
             }
-            Effect::Close(closing) => Err(self.close(closing, config).await),
+            Effect::Close(closing) => Err(self.close(closing).await),
         }
-    }
-
-    /// Gives a frame to the library. When that is full, waits until the client has read, or is closed as too slow.
-    async fn write(&mut self, message: Message, id: Option<EntryId>) -> Stop {
-        let cost = frame_cost(message.len());
-        if self.unflushed.is_some_and(|written| written.bytes >= BATCH) {
-            self.flush_or_overflow().await?;
-        }
-        if Pin::new(&mut self.socket).start_send(message).is_err() {
-            return Err(ended("lost"));
-        }
-        let written = self.unflushed.get_or_insert_default();
-        written.messages += u64::from(id.is_some());
-        written.oldest = written.oldest.or(id);
-        self.wrote(cost)
-    }
-
-    fn wrote(&mut self, bytes: usize) -> Stop {
-        self.connection.outbox.reserve(bytes);
-        self.unflushed.get_or_insert_default().bytes += bytes;
-        Ok(())
-    }
-
-    /// A long replay is written to the client's pace, for as long as live messages do not pile up behind it.
-    async fn flush_or_overflow(&mut self) -> Stop {
-        let (socket, outbox) = (&mut self.socket, &self.connection.outbox);
-        let patience = Instant::now() + Duration::from_secs(60);
-        let flush = std::future::poll_fn(|cx| match Pin::new(&mut *socket).poll_flush(cx) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(|_| ended("lost"))),
-            Poll::Pending => outbox.poll_overflow(cx).map(|_| Err(ended("slow"))),
-        });
-        match tokio::time::timeout_at(patience, flush).await {
-            Ok(Ok(())) => {
-                self.flushed();
-                Ok(())
-            }
-            Ok(Err(end)) => Err(end),
-            Err(_) => Err(ended("slow")),
-        }
-    }
-
-    fn flushed(&mut self) {
-        let Some(written) = self.unflushed.take() else { return };
-        self.connection.outbox.release(written.bytes);
-        self.shared.metrics.sent(written.messages);
-        if let Some(oldest) = written.oldest {
-            self.shared.metrics.lag(clock::now().saturating_sub(oldest.ms));
-        }
-    }
-
-    /// Sends a close frame and waits a little for the client's, so that it is read before the connection ends.
-    async fn close(&mut self, closing: Closing, _config: &InForce) -> Ended {
-        self.connection.outbox.close();
-        let patience = if closing.reason == "slow" { SLOW_CLOSE_PATIENCE } else { CLOSE_PATIENCE };
-        let frame = CloseFrame { code: closing.code.into(), reason: closing.reason.into() };
-        let _ = tokio::time::timeout(patience, self.say_goodbye(frame)).await;
-        ended(closing.reason)
-    }
-
-    async fn say_goodbye(&mut self, frame: CloseFrame) {
-        if Pin::new(&mut self.socket).start_send(Message::Close(Some(frame))).is_err() {
-            return;
-        }
-        if std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_flush(cx)).await.is_err() {
-            return;
-        }
-        while let Some(Ok(_)) = self.socket.next().await {}
-        // After an oversized frame the library cannot read on; unread bytes would turn our close into a reset.
-        let io = self.socket.get_mut();
-        let _ = io.shutdown().await;
-        let mut rest = [0; 4096];
-        while matches!(io.read(&mut rest).await, Ok(read) if read > 0) {}
     }
 
     fn leave_all(&mut self) {
@@ -416,70 +349,4 @@ fn event(item: Item) -> Event {
         Item::DrainForced => Event::DrainForced,
         Item::GoingAway => Event::GoingAway,
     }
-}
-
-fn refusal(error: &LogError) -> Refusal {
-    Refusal::new(None, Code::Unavailable, error.to_string())
-}
-
-/// Joins a room, with patience while the log is away, and reads back what the client has missed.
-fn join(shared: Arc<Shared>, connection: Arc<Connection>, room: RoomId, since: Option<EntryId>) -> Operation {
-    async move {
-        let mut patience = replay::PATIENCE.iter();
-        loop {
-            match try_join(&shared, &connection, &room, since).await {
-                Ok((position, replay)) => return Event::Joined { room, position, replay },
-                Err(error) => match patience.next() {
-                    Some(delay) => tokio::time::sleep(*delay).await,
-                    None => return Event::JoinFailed { room, refusal: refusal(&error) },
-                },
-            }
-        }
-    }
-    .boxed()
-}
-
-async fn try_join(
-    shared: &Shared,
-    connection: &Arc<Connection>,
-    room: &RoomId,
-    since: Option<EntryId>,
-) -> Result<(EntryId, Option<Replay>), LogError> {
-    // Live first, then the past: nothing falls between.
-    let position = shared.hub.join(room, connection).await?;
-    let Some(since) = since else { return Ok((position, None)) };
-    let replay = replay::read(&**shared.hub.log(), room, since, &shared.config()).await?;
-    Ok((position, Some(replay)))
-}
-
-fn publish(shared: Arc<Shared>, reference: Option<u64>, room: RoomId, payload: Text) -> Operation {
-    async move {
-        let result = shared.hub.log().append(&room, &payload, clock::now()).await;
-        shared.metrics.published(result.as_ref().err());
-        Event::Published { reference, result: result.map_err(|error| Refusal { reference, ..refusal(&error) }) }
-    }
-    .boxed()
-}
-
-fn history(shared: Arc<Shared>, reference: Option<u64>, room: RoomId, before: EntryId, limit: usize) -> Operation {
-    async move {
-        let result = shared.hub.log().read_before(&room, before, limit + 1).await;
-        let page = result.map(|entries| newest_page(entries, limit));
-        Event::HistoryRead { reference, room, result: page.map_err(|error| Refusal { reference, ..refusal(&error) }) }
-    }
-    .boxed()
-}
-
-/// The newest `limit` entries that fit into one frame, and whether there are older ones.
-fn newest_page(mut entries: Vec<Entry>, limit: usize) -> (Vec<Entry>, bool) {
-    const MOST_BYTES: usize = 256 * 1024;
-    let mut bytes = 0;
-    let fits = |entry: &&Entry| {
-        bytes += entry.payload.as_str().len();
-        bytes <= MOST_BYTES
-    };
-    // One entry is returned whatever its size, or a client could never get past it.
-    let count = entries.iter().rev().take(limit).take_while(fits).count().max(1).min(entries.len());
-    let more = entries.len() > count;
-    (entries.split_off(entries.len() - count), more)
 }

@@ -1,0 +1,80 @@
+//! Writes what is published: in the order in which it was asked for, many entries in one pipeline. While one is under
+//! way the next collects.
+
+use std::sync::Arc;
+
+use redis::{Pipeline, RedisResult};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Inner;
+use crate::clock::Millis;
+use crate::config::{Trim, TrimStrategy};
+use crate::entry::{EntryId, Text};
+use crate::error::LogError;
+use crate::room::RoomId;
+
+/// Entries of one pipeline.
+const MOST: usize = 256;
+/// Entries that one publish trims at most. Trimming takes whole macro-nodes of 100 entries.
+const TRIM_LIMIT: u64 = 1000;
+
+/// An entry to be written, and who waits for it.
+pub(super) struct Append {
+    pub(super) room: RoomId,
+    pub(super) payload: Text,
+    pub(super) now: Millis,
+    pub(super) answer: oneshot::Sender<Result<EntryId, LogError>>,
+}
+
+/// Writes for as long as anyone may ask.
+pub(super) async fn run(inner: Arc<Inner>, mut asked: mpsc::UnboundedReceiver<Append>) {
+    let mut batch = Vec::with_capacity(MOST);
+    while asked.recv_many(&mut batch, MOST).await > 0 {
+        write(&inner, &mut batch).await;
+    }
+}
+
+async fn write(inner: &Inner, batch: &mut Vec<Append>) {
+    let mut pipeline = redis::pipe();
+    // One entry that is refused does not refuse the others.
+    pipeline.ignore_errors();
+    for append in batch.iter() {
+        add(inner, &mut pipeline, append);
+    }
+    match inner.commands.pipeline::<Vec<RedisResult<String>>>(&pipeline).await {
+        Ok(results) => {
+            for (append, result) in batch.drain(..).zip(results) {
+                let _ = append.answer.send(inner.commands.outcome(result).and_then(|id| parse(&id)));
+            }
+        }
+        Err(error) => batch.drain(..).for_each(|append| drop(append.answer.send(Err(error.clone())))),
+    }
+}
+
+fn parse(id: &str) -> Result<EntryId, LogError> {
+    id.parse().map_err(|_| LogError::Refused("XADD did not return an id".into()))
+}
+
+fn add(inner: &Inner, pipeline: &mut Pipeline, append: &Append) {
+    let retention = inner.config().retention(append.room.as_str());
+    let key = inner.keys.stream(&append.room);
+    let mut command = redis::cmd("XADD");
+    command.arg(&key);
+    trim_arguments(&mut command, &retention.trim, append.now);
+    command.arg("*").arg(&["type", "message", "payload", append.payload.as_str(), "timestamp"]).arg(append.now);
+    pipeline.add_command(command);
+    pipeline.cmd("EXPIRE").arg(&key).arg(retention.idle_ttl_seconds).ignore();
+}
+
+/// `MAXLEN`/`MINID` (<https://redis.io/docs/latest/commands/xadd/>). `LIMIT` goes with `~` only.
+pub(super) fn trim_arguments(command: &mut redis::Cmd, trim: &Trim, now: Millis) {
+    command.arg(if trim.strategy == TrimStrategy::MinId { "MINID" } else { "MAXLEN" });
+    command.arg(if trim.approximate { "~" } else { "=" });
+    match trim.oldest_kept(now) {
+        Some(id) => command.arg(id.to_string()),
+        None => command.arg(trim.max_len),
+    };
+    if trim.approximate {
+        command.arg("LIMIT").arg(TRIM_LIMIT);
+    }
+}

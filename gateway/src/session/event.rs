@@ -1,0 +1,162 @@
+//! What can happen to a session, and what it then wants done.
+
+use std::sync::Arc;
+
+use crate::clock::Millis;
+use crate::entry::{Delivery, Entry, EntryId, Text};
+use crate::protocol::{Code, Reason, Refusal, Request};
+use crate::room::RoomId;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The connection is there. First of all events, once.
+    Opened {
+        /// Name of the gateway.
+        node: Arc<str>,
+    },
+    /// A text frame.
+    Text(Text),
+    /// A request, understood already.
+    Request(Request),
+    /// A frame that is not text.
+    Binary,
+    /// A message longer than allowed, which was not read.
+    TooLarge,
+    /// A `Join` is done.
+    Joined {
+        /// The room.
+        room: RoomId,
+        /// After which entry live messages begin.
+        position: EntryId,
+        /// What was read back, if the client named a cursor.
+        replay: Option<Replay>,
+    },
+    /// A `Join` failed.
+    JoinFailed {
+        /// The room.
+        room: RoomId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A `Publish` is done.
+    Published {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The entry, or why there is none.
+        result: Result<EntryId, Refusal>,
+    },
+    /// A `ReadHistory` is done.
+    HistoryRead {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// Entries, oldest first, and whether there are older ones.
+        result: Result<(Vec<Entry>, bool), Refusal>,
+    },
+    /// A message of a room. The caller keeps messages back while `joining`.
+    Message(Arc<Delivery>),
+    /// A room may have a hole.
+    Gap {
+        /// The room.
+        room: RoomId,
+        /// Why.
+        reason: Reason,
+        /// Where it goes on.
+        position: EntryId,
+    },
+    /// The gateway is being drained.
+    Drain {
+        /// The client shall wait so long, in milliseconds.
+        retry_after_ms: Millis,
+        /// The connection is closed in so many milliseconds.
+        deadline_ms: Millis,
+    },
+    /// The drain was cancelled.
+    DrainCancelled,
+    /// The drain's deadline has come.
+    DrainForced,
+    /// The client did not keep up.
+    Overflowed,
+    /// The gateway stops.
+    GoingAway,
+    /// A pong came.
+    Pong,
+    /// Time has passed: see `wake_at`.
+    Tick,
+}
+
+/// What was read back for a subscription.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Nothing is missing: proven.
+    pub recovered: bool,
+    /// The client's cursor is newer than everything that the log ever held.
+    pub reset: bool,
+    /// The messages, oldest first.
+    pub messages: Vec<Arc<Delivery>>,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Write a frame.
+    Send(Text),
+    /// Write a message.
+    Deliver(Arc<Delivery>),
+    /// Write a ping.
+    Ping,
+    /// Follow a room, and read back what came after `since`. Answer with `Joined` or `JoinFailed`.
+    Join {
+        /// The room.
+        room: RoomId,
+        /// The client's cursor.
+        since: Option<EntryId>,
+    },
+    /// Leave a room.
+    Leave(RoomId),
+    /// Write to a room. Answer with `Published`.
+    Publish {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// The payload.
+        payload: Text,
+    },
+    /// Read back. Answer with `HistoryRead`.
+    ReadHistory {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// Entries before this one.
+        before: EntryId,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Count a refused request.
+    Refused(Code),
+    /// Count a resume and how it went.
+    Resumed(bool),
+    /// Count a resync.
+    Resynced(Reason),
+    /// Close the connection. Last of all effects.
+    Close(Closing),
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The close code (RFC 6455 section 7.4).
+    pub code: u16,
+    /// Why, as in the metrics' label `reason` and the close frame.
+    pub reason: &'static str,
+}
+
+impl Closing {
+    pub(super) const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a client asks for: whether it may, and what is to be done for it.
+
+use super::event::{Closing, Effect};
+use super::{Joining, Session, Subscription};
+use crate::clock::Millis;
+use crate::config::InForce;
+use crate::entry::{EntryId, Text};
+use crate::protocol::{self, Code, Frame, Protocol, Refusal, Request, close};
+use crate::room::RoomId;
+
+impl Session {
+    pub(super) fn text(&mut self, text: Text, config: &InForce, now: Millis) -> Vec<Effect> {
+        if text.as_str().len() > config.limits.max_message_bytes {
+            return self.too_large(config);
+        }
+        match self.protocol {
+            Protocol::V1 => match protocol::parse(text.as_str()) {
+                Ok(request) => self.request(request, config, now),
+                Err(refusal) => self.refused_frame(&refusal, config, now),
+            },
+            Protocol::Raw => self.raw_publish(text, config, now),
+        }
+    }
+
+    /// A frame that could not be understood costs as much as one that could.
+    fn refused_frame(&mut self, refusal: &Refusal, config: &InForce, now: Millis) -> Vec<Effect> {
+        match self.spend(refusal.reference, config, now) {
+            Ok(()) => Self::refuse(refusal),
+            Err(limited) => Self::refuse(&limited),
+        }
+    }
+
+    fn raw_publish(&mut self, payload: Text, config: &InForce, now: Millis) -> Vec<Effect> {
+        let [room] = self.raw_rooms.as_slice() else {
+            return vec![Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
+        };
+        let room = room.clone();
+        if !config.may_publish(room.as_str()) {
+            return vec![Effect::Refused(Code::Forbidden), Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
+        }
+        match self.spend(None, config, now) {
+            Ok(()) => vec![Effect::Publish { reference: None, room, payload }],
+            Err(refusal) => vec![Effect::Refused(refusal.code)],
+        }
+    }
+
+    pub(super) fn request(&mut self, request: Request, config: &InForce, now: Millis) -> Vec<Effect> {
+        let result = match request {
+            Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
+            Request::Subscribe { reference, room, since } => self.subscribe(reference, room, since, config, now),
+            Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
+            Request::Publish { reference, room, payload } => self.publish(reference, room, payload, config, now),
+            Request::History { reference, room, before, limit } => self
+                .read(reference, &room, config, now)
+                .map(|()| vec![Effect::ReadHistory { reference, room, before: before.unwrap_or(EntryId::MAX), limit }]),
+        };
+        result.unwrap_or_else(|refusal| Self::refuse(&refusal))
+    }
+
+    fn subscribe(
+        &mut self,
+        reference: Option<u64>,
+        room: RoomId,
+        since: Option<EntryId>,
+        config: &InForce,
+        now: Millis,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let limits = &config.limits;
+        // A client that comes back subscribes to all its rooms at once: that is no flood.
+        let burst = f64::from(limits.burst).max(limits.max_rooms_per_connection as f64);
+        if !self.joins.take(f64::from(limits.messages_per_second), burst, now) {
+            return Err(limited(reference));
+        }
+        if !config.may_subscribe(room.as_str()) {
+            return Err(forbidden(reference));
+        }
+        if !self.subscriptions.contains_key(&room) && self.subscriptions.len() >= limits.max_rooms_per_connection {
+            let message = format!("at most {} rooms per connection", limits.max_rooms_per_connection);
+            return Err(Refusal::new(reference, Code::TooManyRooms, message));
+        }
+        match self.join(room, reference, since) {
+            Some(effect) => Ok(vec![effect]),
+            None => Err(Refusal::new(reference, Code::BadRequest, "this room is being subscribed to already")),
+        }
+    }
+
+    pub(super) fn join(&mut self, room: RoomId, reference: Option<u64>, since: Option<EntryId>) -> Option<Effect> {
+        let subscription =
+            self.subscriptions.entry(room.clone()).or_insert(Subscription { cursor: EntryId::ZERO, joining: None });
+        if subscription.joining.is_some() {
+            return None;
+        }
+        subscription.joining = Some(Joining { reference, since });
+        Some(Effect::Join { room, since })
+    }
+
+    fn unsubscribe(
+        &mut self,
+        reference: Option<u64>,
+        room: RoomId,
+        config: &InForce,
+        now: Millis,
+    ) -> Result<Vec<Effect>, Refusal> {
+        self.spend(reference, config, now)?;
+        if self.subscriptions.remove(&room).is_none() {
+            return Err(Refusal::new(reference, Code::NotSubscribed, "not subscribed to this room"));
+        }
+        let ok = Effect::Send(protocol::encode(&Frame::Ok { reference, id: None }));
+        Ok(vec![Effect::Leave(room), ok])
+    }
+
+    fn publish(
+        &mut self,
+        reference: Option<u64>,
+        room: RoomId,
+        payload: Text,
+        config: &InForce,
+        now: Millis,
+    ) -> Result<Vec<Effect>, Refusal> {
+        self.spend(reference, config, now)?;
+        if !config.may_publish(room.as_str()) {
+            return Err(forbidden(reference));
+        }
+        Ok(vec![Effect::Publish { reference, room, payload }])
+    }
+
+    fn read(&mut self, reference: Option<u64>, room: &RoomId, config: &InForce, now: Millis) -> Result<(), Refusal> {
+        self.spend(reference, config, now)?;
+        if config.may_subscribe(room.as_str()) { Ok(()) } else { Err(forbidden(reference)) }
+    }
+
+    fn spend(&mut self, reference: Option<u64>, config: &InForce, now: Millis) -> Result<(), Refusal> {
+        let limits = &config.limits;
+        let may = self.requests.take(f64::from(limits.messages_per_second), f64::from(limits.burst), now);
+        if may { Ok(()) } else { Err(limited(reference)) }
+    }
+}
+
+fn limited(reference: Option<u64>) -> Refusal {
+    Refusal::new(reference, Code::RateLimited, "too many requests: slow down")
+}
+
+fn forbidden(reference: Option<u64>) -> Refusal {
+    Refusal::new(reference, Code::Forbidden, "not allowed in this room")
+}
