@@ -16,7 +16,7 @@ const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[n
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = serde_json::to_value(WsCluster::crd()).expect("a CRD is JSON");
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        complete(&mut version["schema"]["openAPIV3Schema"]);
+        complete(&mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]);
     }
     serde_json::from_value(crd).expect("descriptions alone were changed")
 }

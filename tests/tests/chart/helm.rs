@@ -11,20 +11,20 @@ pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/w
 
 /// Runs Helm with values from a YAML text, and returns what it printed; an error holds what it complained about.
 pub(crate) fn helm(arguments: &[&str], values: &str, kubeconfig: Option<&Path>) -> Result<String> {
-    run([arguments, &["--values", "-"]].concat(), values, kubeconfig)
+    run(&[arguments, &["--values", "-"]].concat(), values, kubeconfig)
 }
 
 /// Runs a command of Helm's that takes no values.
 pub(crate) fn plain(arguments: &[&str], kubeconfig: &Path) -> Result<String> {
-    run(arguments.to_vec(), "", Some(kubeconfig))
+    run(arguments, "", Some(kubeconfig))
 }
 
-fn run(arguments: Vec<&str>, input: &str, kubeconfig: Option<&Path>) -> Result<String> {
+fn run(arguments: &[&str], input: &str, kubeconfig: Option<&Path>) -> Result<String> {
     // What a person's own Helm has cached or configured is none of our business.
     let home = tempfile::tempdir()?;
     let none = home.path().join("none");
     let mut child = Command::new(wscluster_tests::tools::helm()?)
-        .args(&arguments)
+        .args(arguments)
         .envs(["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"].map(|folder| (folder, home.path())))
         .env("KUBECONFIG", kubeconfig.unwrap_or(&none))
         .stdin(Stdio::piped())

@@ -25,7 +25,7 @@ use crate::shared::TestCluster;
 pub(crate) const TESTS: &[Test] =
     &[("life::installed_upgraded_uninstalled_and_installed_again_over_what_stayed", whole_life)];
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const RELEASE: &str = "chart-test";
 const OPERATOR: &str = "chart-test-wscluster-operator";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -77,7 +77,7 @@ impl<'a> Life<'a> {
     }
 
     async fn installs(&self) -> Result<()> {
-        self.helm(&["install", "--wait"], "replicas: 1").await?;
+        self.helm(&["install", "--wait"], "replicas: 1")?;
         ensure!(self.operator().await?.status.and_then(|status| status.available_replicas) == Some(1));
         until(Deadline::after(PATIENCE), "the operator holds its Lease", || async {
             let lease = self.api::<Lease>().get_opt(OPERATOR).await?;
@@ -100,7 +100,7 @@ impl<'a> Life<'a> {
 
     /// The operator changes; the gateways do not.
     async fn upgrades(&self, gateways: &Deployment) -> Result<()> {
-        self.helm(&["upgrade", "--wait"], "replicas: 2\nlogLevel: debug").await?;
+        self.helm(&["upgrade", "--wait"], "replicas: 2\nlogLevel: debug")?;
         let status = self.operator().await?.status.context("a status")?;
         ensure!(status.available_replicas == Some(2) && status.updated_replicas == Some(2), "{status:?}");
         let pods = self.operator_pods().await?;
@@ -127,7 +127,7 @@ impl<'a> Life<'a> {
 
     /// A new operator takes over the WsCluster that stayed, and acts on it.
     async fn adopts(&self, gateways: &Deployment) -> Result<()> {
-        self.helm(&["install", "--wait"], "replicas: 1").await?;
+        self.helm(&["install", "--wait"], "replicas: 1")?;
         let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
         self.api::<WsCluster>().patch("kept", &PatchParams::default(), &two).await?;
         let scaled =
@@ -210,7 +210,7 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    async fn helm(&self, command: &[&str], values: &str) -> Result<String> {
+    fn helm(&self, command: &[&str], values: &str) -> Result<String> {
         let values = format!("watchNamespace: {}\n{values}\n", self.namespace);
         let (verb, flags) = command.split_first().context("a command")?;
         let mut arguments = vec![*verb, RELEASE, CHART, "--namespace", &self.namespace, "--timeout", "120s"];
