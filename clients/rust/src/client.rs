@@ -154,8 +154,10 @@ impl Builder {
     fn start(self, sink: Sink) -> Result<Client, BuildError> {
         let failed = |reason: String| BuildError { url: self.url.clone(), reason };
         let request = self.url.as_str().into_client_request().map_err(|error| failed(error.to_string()))?;
-        if !matches!(request.uri().scheme_str(), Some("ws" | "wss")) {
-            return Err(failed("expected ws:// or wss://".to_owned()));
+        match request.uri().scheme_str() {
+            Some("ws") => {}
+            Some("wss") => return Err(failed("wss:// is not available in this version".to_owned())),
+            _ => return Err(failed("expected ws://HOST:PORT/PATH".to_owned())),
         }
         let (commands, receiver) = mpsc::unbounded_channel();
         let options = Options { url: self.url, read_buffer: self.read_buffer, token: self.token };
@@ -193,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_that_is_none_of_a_websocket_is_refused() {
-        for url in ["", "localhost", "http://127.0.0.1/ws", "ws://", "ws://a b"] {
+        for url in ["", "localhost", "http://127.0.0.1/ws", "wss://a/ws", "ws://", "ws://a b"] {
             let error = Client::builder(url).connect().expect_err(url);
             assert!(error.to_string().starts_with(&format!("{url}: ")), "{error}");
         }

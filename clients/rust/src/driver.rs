@@ -159,7 +159,7 @@ impl Driver {
                 }
             }
             Arrival::Life(link) => self.core.heard(link, now),
-            Arrival::Ended(link, end) => self.core.ended(link, end, now),
+            Arrival::Ended(link, end) => self.core.ended(link, &end, now),
         }
     }
 
@@ -206,7 +206,7 @@ impl Driver {
         let Some(Slot::Open(_, socket)) = self.slots.iter_mut().find(|slot| slot.link() == link) else { return };
         if let Err(end) = socket::write(socket, text).await {
             self.take(link);
-            self.core.ended(link, end, self.started.elapsed());
+            self.core.ended(link, &end, self.started.elapsed());
         }
     }
 

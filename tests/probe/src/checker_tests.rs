@@ -123,13 +123,15 @@ fn rooms_and_sessions_do_not_mix() {
     assert_eq!((checker.findings().received, checker.findings().lost), (3, 0));
 }
 
+/// Its first owed number per room, and its arrivals: room and number.
+type Session = (Vec<u64>, Vec<(usize, u64)>);
+
 /// What one session of several, in several rooms, receives: each room in order, the rooms interleaved at random.
 #[derive(Debug, Clone)]
 struct Run {
     rooms: usize,
     messages: u64,
-    /// Per session: its first owed number per room, and its arrivals.
-    sessions: Vec<(Vec<u64>, Vec<(usize, u64)>)>,
+    sessions: Vec<Session>,
 }
 
 fn run() -> impl Strategy<Value = Run> {

@@ -1,6 +1,10 @@
 //! The command `wscluster-probe`: parses, runs, prints, and says by its exit status how it went.
 
-use std::{fs, io::Write as _, process::ExitCode};
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -16,7 +20,11 @@ const COULD_NOT_RUN: u8 = 2;
 async fn main() -> ExitCode {
     let options = Options::parse();
     let filter = EnvFilter::try_from_env("WSCLUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     match probe(options).await.map(|report| report.verdict) {
         Ok(Verdict::Ok) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::from(VIOLATED),

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(parse(&[]).unwrap().publishing_time(), Some(Duration::from_secs(30)));
         assert_eq!(parse(&["--control", "0.0.0.0:9095"]).unwrap().publishing_time(), None);
         let both = parse(&["--control", "0.0.0.0:9095", "--duration", "1m"]).unwrap();
-        assert_eq!(both.publishing_time(), Some(Duration::from_secs(60)));
+        assert_eq!(both.publishing_time(), Some(Duration::from_mins(1)));
     }
 
     #[test]

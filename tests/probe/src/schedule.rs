@@ -57,6 +57,6 @@ mod tests {
     fn a_rate_of_zero_is_never_due() {
         let mut schedule = Schedule::new(0.0, 0.0);
         assert_eq!(schedule.due(1e15, 10), [] as [f64; 0]);
-        assert_eq!(schedule.wait(0.0), Duration::from_secs(3600));
+        assert_eq!(schedule.wait(0.0), Duration::from_hours(1));
     }
 }

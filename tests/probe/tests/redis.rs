@@ -68,7 +68,9 @@ async fn entries(url: &str, key: &str) -> Vec<(u64, String)> {
 fn check(ledger: &Ledger, entries: Vec<(u64, String)>) {
     assert!(entries.is_sorted_by_key(|(number, _)| *number), "the numbers of a room are in order");
     let mut stream: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    entries.into_iter().for_each(|(number, id)| stream.entry(number).or_default().push(id));
+    for (number, id) in entries {
+        stream.entry(number).or_default().push(id);
+    }
     for number in 1..=ledger.last() {
         let found = stream.remove(&number).unwrap_or_default();
         match ledger.fate(number).unwrap() {
@@ -91,16 +93,16 @@ async fn a_killed_redis_leaves_no_number_with_a_wrong_fate() {
     let shared = Shared::new(Recorder::new(1, rooms.clone()));
     let stop = CancellationToken::new();
     let publishing = tokio::spawn(Publisher::Redis(Box::new(publisher)).run(Arc::clone(&shared), stop.clone()));
-    let published = || shared.lock().checker.rooms()[0].published();
+    let so_far = || shared.lock().checker.rooms()[0].published();
     for _ in 0..3 {
-        let before = published();
-        until("messages flow", || published() > before + 100).await;
+        let before = so_far();
+        until("messages flow", || so_far() > before + 100).await;
         drop(server);
         until("the publisher has noticed", || shared.lock().last_error.take().is_some()).await;
         server = Redis::start(folder.path());
     }
-    let before = published();
-    until("messages flow again", || published() > before + 100).await;
+    let before = so_far();
+    until("messages flow again", || so_far() > before + 100).await;
     stop.cancel();
     publishing.await.unwrap();
     for room in 0..rooms.count() {

@@ -21,7 +21,7 @@ impl Core {
     }
 
     /// A connection ended, or never came to be.
-    pub(crate) fn ended(&mut self, id: LinkId, end: End, now: Duration) {
+    pub(crate) fn ended(&mut self, id: LinkId, end: &End, now: Duration) {
         if self.next.as_ref().is_some_and(|next| next.id == id) {
             self.next_ended(end, now);
         } else if self.current.as_ref().is_some_and(|current| current.id == id) {
@@ -83,7 +83,7 @@ impl Core {
             .collect();
         for (id, reason) in dead {
             self.effects.push_back(Effect::Abort(id));
-            self.ended(id, End::Closed { code: None, reason: reason.to_owned() }, now);
+            self.ended(id, &End::Closed { code: None, reason: reason.to_owned() }, now);
         }
     }
 
@@ -93,29 +93,29 @@ impl Core {
         self.open_at = drain.map(|drain| drain.retry_at).filter(|_| self.next.is_none());
     }
 
-    fn next_ended(&mut self, end: End, now: Duration) {
+    fn next_ended(&mut self, end: &End, now: Duration) {
         if let Some(next) = self.next.take() {
             self.forget(next);
         }
         self.release_held();
-        let (_, reason) = verdict(&end);
-        let at = now + self.delay();
+        let (_, reason) = verdict(end);
+        let delay = self.delay();
         let drain = self.current.as_ref().and_then(|current| current.drain);
-        self.open_at = drain.filter(|drain| at < drain.deadline).map(|_| at);
-        let retry_in = self.open_at.map(|at| at - now);
+        let retry_in = drain.filter(|drain| now + delay < drain.deadline).map(|_| delay);
+        self.open_at = retry_in.map(|delay| now + delay);
         self.emit(Event::ConnectFailed { reason, retry_in });
     }
 
-    fn current_ended(&mut self, end: End, now: Duration) {
+    fn current_ended(&mut self, end: &End, now: Duration) {
         let Some(link) = self.current.take() else { return };
         let (served, announced) = (link.welcomed(), link.drain.is_some());
         if served && now.saturating_sub(link.started) >= self.settings.stable_after {
             self.failures = 0;
         }
         self.forget(link);
-        let (retry, reason) = verdict(&end);
+        let (retry, reason) = verdict(end);
         if served {
-            let code = if let End::Closed { code, .. } = end { code } else { None };
+            let code = if let End::Closed { code, .. } = end { *code } else { None };
             self.emit(Event::Disconnected { code, reason: reason.clone(), announced });
         }
         self.current = self.next.take();

@@ -128,10 +128,10 @@ impl Core {
     /// next one may have missed what the current one still brings. Back in any case: the stream itself went back.
     fn rebase(&mut self, id: LinkId, room: Arc<str>, position: MessageId, reason: String) {
         let serving = self.is_current(id);
-        if let Some(state) = self.rooms.get_mut(&room) {
-            if serving || state.cursor.is_none_or(|cursor| position < cursor) {
-                state.cursor = Some(position);
-            }
+        if let Some(state) = self.rooms.get_mut(&room)
+            && (serving || state.cursor.is_none_or(|cursor| position < cursor))
+        {
+            state.cursor = Some(position);
         }
         self.emit(Event::Resync { room, reason });
     }

@@ -122,7 +122,7 @@ impl World {
     fn refuse_handshake(&mut self, choice: usize) {
         let Some(id) = self.pick(choice, false) else { return };
         self.servers.remove(&id);
-        self.core.ended(id, End::Refused { status: Some(503), reason: String::new() }, self.now);
+        self.core.ended(id, &End::Refused { status: Some(503), reason: String::new() }, self.now);
     }
 
     /// The gateway reads one request.
@@ -163,7 +163,7 @@ impl World {
     fn cut(&mut self, choice: usize, code: Option<u16>) {
         let Some(id) = self.pick(choice, true) else { return };
         self.servers.remove(&id);
-        self.core.ended(id, End::Closed { code, reason: String::new() }, self.now);
+        self.core.ended(id, &End::Closed { code, reason: String::new() }, self.now);
     }
 
     fn wait(&mut self, millis: u64) {
@@ -240,7 +240,7 @@ fn message(room: &str, id: MessageId) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_each_entry_is_seen_once_and_in_order(

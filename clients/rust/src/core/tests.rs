@@ -61,7 +61,7 @@ impl Script {
     }
 
     fn closed(&mut self, link: u32, code: Option<u16>) -> Vec<String> {
-        self.core.ended(LinkId(link), End::Closed { code, reason: "why".to_owned() }, self.now);
+        self.core.ended(LinkId(link), &End::Closed { code, reason: "why".to_owned() }, self.now);
         self.effects()
     }
 
@@ -261,7 +261,7 @@ fn attempts_that_fail_are_spaced_ever_wider() {
     script.wait(0);
     let mut longest = Duration::ZERO;
     for attempt in 1..30 {
-        script.core.ended(LinkId(attempt), End::Refused { status: None, reason: String::new() }, script.now);
+        script.core.ended(LinkId(attempt), &End::Refused { status: None, reason: String::new() }, script.now);
         let at = script.core.wakeup().unwrap();
         longest = longest.max(at.saturating_sub(script.now));
         script.now = at;
