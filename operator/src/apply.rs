@@ -62,7 +62,7 @@ impl Writer {
         namespace: &str,
         writes: &[Write],
         observed: &Observed,
-        observer: &Observer,
+        known: &Observer,
     ) -> Result<Vec<String>, ReconcileError> {
         let mut refusals = Vec::new();
         for write in writes {
@@ -70,7 +70,7 @@ impl Writer {
             match self.object(namespace, write).await {
                 Ok(answer) => {
                     let key = recent::key(kind.as_str(), namespace, &write.object.name);
-                    let stored = || observer.stored_version(kind, namespace, &write.object.name);
+                    let stored = || known.stored_version(kind, namespace, &write.object.name);
                     let before = observed.versions.get(&kind).map(String::as_str);
                     self.recent.wrote(key, before, stored, serde_json::to_value(answer).ok());
                 }
@@ -106,7 +106,7 @@ impl Writer {
         namespace: &str,
         removals: &[Removal],
         observed: &Observed,
-        observer: &Observer,
+        known: &Observer,
     ) -> Result<(), ReconcileError> {
         for removal in removals {
             let uid = Some(removal.uid.clone());
@@ -118,7 +118,7 @@ impl Writer {
                 Err(error) => return Err(ReconcileError::api(format!("delete {}", removal.name))(error)),
             }
             let key = recent::key(removal.kind.as_str(), namespace, &removal.name);
-            let stored = || observer.stored_version(removal.kind, namespace, &removal.name);
+            let stored = || known.stored_version(removal.kind, namespace, &removal.name);
             self.recent.wrote(key, observed.versions.get(&removal.kind).map(String::as_str), stored, None);
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Writer {
         let (api, name) = (self.clusters(cluster), cluster.name_any());
         let result = match change {
             Finalizer::Add => {
-                let body = identified(cluster, json!({"finalizers": [FINALIZER]}), None);
+                let body = identified(cluster, Some(&[FINALIZER]), None);
                 self.metrics.wrote("WsCluster", "apply");
                 api.patch(&name, &PatchParams::apply(FINALIZER_MANAGER).force(), &Patch::Apply(body)).await
             }
@@ -153,17 +153,17 @@ impl Writer {
         &self,
         cluster: &WsCluster,
         status: &WsClusterStatus,
-        observer: &Observer,
+        known: &Observer,
         stored_before: Option<&str>,
     ) -> Result<(), ReconcileError> {
         let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-        let body = identified(cluster, json!({}), Some(status));
+        let body = identified(cluster, None, Some(status));
         self.metrics.wrote("WsCluster", "status");
         let params = PatchParams::apply(STATUS_MANAGER).force();
         match self.clusters(cluster).patch_status(&name, &params, &Patch::Apply(body)).await {
             Ok(answer) => {
                 let key = recent::key("WsCluster", &namespace, &name);
-                let stored = || observer.stored_cluster_version(&namespace, &name);
+                let stored = || known.stored_cluster_version(&namespace, &name);
                 self.recent.wrote(key, stored_before, stored, serde_json::to_value(answer).ok());
                 Ok(())
             }
@@ -194,11 +194,15 @@ impl Writer {
 }
 
 /// A document that says which WsCluster it is about, by uid: a successor of the same name is not touched.
-fn identified(cluster: &WsCluster, metadata: Value, status: Option<&WsClusterStatus>) -> Value {
-    let mut body = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "WsCluster", "metadata": metadata});
-    body["metadata"]["name"] = json!(cluster.name_any());
-    body["metadata"]["namespace"] = json!(cluster.namespace());
-    body["metadata"]["uid"] = json!(cluster.uid());
+fn identified(cluster: &WsCluster, finalizers: Option<&[&str]>, status: Option<&WsClusterStatus>) -> Value {
+    let mut body = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "WsCluster",
+        "metadata": {"name": cluster.name_any(), "namespace": cluster.namespace(), "uid": cluster.uid()},
+    });
+    if let Some(finalizers) = finalizers {
+        body["metadata"]["finalizers"] = json!(finalizers);
+    }
     if let Some(status) = status {
         body["status"] = json!(status);
     }

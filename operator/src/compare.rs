@@ -1,6 +1,8 @@
 //! Whether a live object still is what was asked for, tolerant of what the API server fills in and of what others own.
 //! Pure: looks at two JSON documents.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -20,7 +22,11 @@ pub fn digest(body: &Value) -> String {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn walk(desired: &Value, live: Option<&Value>, path: &mut Vec<String>) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Wiring: HTTP, lease, watches and reconciler, brought up in that order and taken down in the other.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
@@ -26,6 +26,7 @@ use crate::recent::Recent;
 use crate::reconcile::{Context, on_error, reconcile};
 use crate::secrets::Secrets;
 use crate::watches::Watches;
+use crate::workers::Workers;
 
 /// Clusters reconciled at once.
 const AT_ONCE: u16 = 8;
@@ -115,9 +116,9 @@ async fn lead(
         defaults: config.defaults(),
         metrics: metrics.clone(),
         triggers,
-        redis: Default::default(),
-        gateways: Default::default(),
-        failures: Default::default(),
+        redis: Workers::default(),
+        gateways: Workers::default(),
+        failures: Mutex::default(),
     });
     turns(clusters, queue, context, shutdown).await;
     Ok(())
@@ -133,7 +134,8 @@ async fn turns(
     let queue = queue.map(Ok::<_, Infallible>).take_until(shutdown.clone().cancelled_owned());
     let config = Config::default().concurrency(AT_ONCE).debounce(DEBOUNCE);
     let turn = |cluster, context| reconcile(cluster, context).boxed();
-    let mut turns = applier(turn, on_error, context.clone(), clusters, queue, config).boxed();
+    let after_error = |cluster: Arc<WsCluster>, error: &_, context: Arc<Context>| on_error(&cluster, error, &context);
+    let mut turns = applier(turn, after_error, context.clone(), clusters, queue, config).boxed();
     let mut tidy = interval(TIDY);
     loop {
         tokio::select! {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures::{StreamExt, stream};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,11 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::workers::Publisher;
 
-type Body = Full<hyper_util_body::Bytes>;
-
-mod hyper_util_body {
-    pub(super) use axum::body::Bytes;
-}
+type Body = Full<Bytes>;
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(5);

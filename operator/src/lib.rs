@@ -28,3 +28,6 @@ pub mod status;
 pub mod streams;
 pub mod watches;
 pub mod workers;
+
+pub use config::OperatorConfig;
+pub use controller::run;

@@ -63,7 +63,7 @@ impl Default for Metrics {
         registry.register("reconcile_duration_seconds", "Time that a turn took", metrics.durations.clone());
         registry.register("writes", "Writes to the API server", metrics.writes.clone());
         registry.register("watch_errors", "Watches that broke and were resumed", metrics.watch_errors.clone());
-        registry.register("leader", "1 while this process leads", metrics.leader.clone());
+        registry.register("leader", "Whether this process leads", metrics.leader.clone());
         registry.register("clusters", "WsClusters looked after", metrics.clusters.clone());
         registry.register("redis_sweeps", "Steps of the trim sweep, by result", metrics.sweeps.clone());
         registry.register("redis_trimmed_entries", "Entries that the sweep trimmed", metrics.trimmed.clone());

@@ -98,9 +98,8 @@ fn owner(child: &Value, uid: &str, cluster: &str) -> Owner {
     }
     match references.iter().find(|reference| reference["controller"] == true) {
         Some(controller) if controller["kind"] == "WsCluster" && controller["name"] == cluster => Owner::Former,
-        Some(_) => Owner::Foreign,
         None if metadata["labels"][labels::CLUSTER] == cluster => Owner::Orphaned,
-        None => Owner::Foreign,
+        Some(_) | None => Owner::Foreign,
     }
 }
 
@@ -165,9 +164,9 @@ impl Observer {
         let watched = match kind {
             Kind::Secret => {
                 let secret = self.secrets.get(namespace, &name).await;
-                secret.map_err(ReconcileError::api(format!("read Secret {name}")))?.and_then(json)
+                secret.map_err(ReconcileError::api(format!("read Secret {name}")))?.as_ref().and_then(json)
             }
-            _ => self.stored(kind, namespace, &name).and_then(json),
+            _ => self.stored(kind, namespace, &name).as_ref().and_then(json),
         };
         match self.recent.freshest(&key, watched) {
             Some(child) => Ok(Some(child)),
@@ -180,7 +179,7 @@ impl Observer {
     async fn ask(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<Value>, ReconcileError> {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
         let found = api.get_opt(name).await.map_err(ReconcileError::api(format!("read {} {name}", kind.as_str())))?;
-        Ok(found.map(Arc::new).and_then(json))
+        Ok(found.map(Arc::new).as_ref().and_then(json))
     }
 
     /// The gateway pods of a cluster.
@@ -207,6 +206,6 @@ impl Observer {
     }
 }
 
-fn json<T: serde::Serialize>(object: Arc<T>) -> Option<Value> {
-    serde_json::to_value(&*object).ok()
+fn json<T: serde::Serialize>(object: &Arc<T>) -> Option<Value> {
+    serde_json::to_value(&**object).ok()
 }

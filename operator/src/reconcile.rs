@@ -1,6 +1,6 @@
 //! One turn for one cluster: observe, plan, apply. Holds what outlives a turn; decides nothing itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::workers::{Poke, Workers};
 use crate::{gateways, streams};
 
 /// Shortest and longest wait after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// What outlives a turn.
 pub struct Context {
@@ -59,7 +59,7 @@ pub async fn reconcile(stored: Arc<WsCluster>, context: Arc<Context>) -> Result<
 }
 
 /// What happens after a failed turn.
-pub fn on_error(cluster: Arc<WsCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
+pub fn on_error(cluster: &Arc<WsCluster>, error: &ReconcileError, context: &Arc<Context>) -> Action {
     tracing::warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "reconcile failed");
     if !error.retry() {
         return Action::await_change();
@@ -78,12 +78,12 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
         tracing::info!(cluster = cluster.name_any(), namespace = cluster.namespace(), plan = plan.summary(), "plan");
     }
     let (namespace, version) = (cluster.namespace().unwrap_or_default(), stored.resource_version());
-    let (writer, observer) = (&context.writer, &context.observer);
+    let (writer, known) = (&context.writer, &context.observer);
     if let Some(Finalizer::Add) = plan.finalizer {
         writer.finalizer(&cluster, Finalizer::Add).await?;
     }
-    let refusals = writer.objects(&namespace, &plan.writes, &observed, observer).await?;
-    writer.removals(&namespace, &plan.removals, &observed, observer).await?;
+    let refusals = writer.objects(&namespace, &plan.writes, &observed, known).await?;
+    writer.removals(&namespace, &plan.removals, &observed, known).await?;
     let plan = if refusals.is_empty() {
         plan
     } else {
@@ -110,15 +110,15 @@ impl Context {
 
     /// Everything that a plan looks at.
     async fn observe(&self, cluster: &WsCluster) -> Result<Observed, ReconcileError> {
-        let observer = &self.observer;
+        let known = &self.observer;
         let namespace = cluster.namespace().unwrap_or_default();
-        let (children, versions) = observer.children(&Wanted::new(cluster, &self.defaults, Keys::default())?).await?;
+        let (children, versions) = known.children(&Wanted::new(cluster, &self.defaults, Keys::default())?).await?;
         let mut observed = Observed {
             now: Timestamp::now(),
             children,
             versions,
-            pods: observer.pods(&namespace, &cluster.name_any()),
-            address: observer.address(cluster).await?,
+            pods: known.pods(&namespace, &cluster.name_any()),
+            address: known.address(cluster).await?,
             redis: streams::report::Report::default(),
             gateways: gateways::Report::default(),
             entropy: std::array::from_fn(|_| rand::random()),
@@ -156,7 +156,7 @@ impl Context {
         let uid = cluster.uid().unwrap_or_default();
         let keys = plan::writes::wanted(cluster, observed, &self.defaults)?.keys;
         let target = gateways::Target {
-            pods: observed.pods.iter().filter_map(|pod| address(pod)).collect(),
+            pods: observed.pods.iter().filter_map(address).collect(),
             port: ADMIN_PORT,
             token: keys.admin_token(),
             drain: cluster.metadata.deletion_timestamp.is_some(),
@@ -165,7 +165,7 @@ impl Context {
             self.gateways.end(&uid);
             return Ok(gateways::Report { asked_to_drain: target.drain, ..Default::default() });
         }
-        Ok(self.gateways.ensure(&uid, target, Default::default(), &self.poke(cluster), gateways::follow))
+        Ok(self.gateways.ensure(&uid, target, gateways::Report::default(), &self.poke(cluster), gateways::follow))
     }
 
     fn poke(&self, cluster: &WsCluster) -> Poke {
@@ -185,8 +185,8 @@ impl Context {
     /// Ends what runs for clusters that are gone without a farewell (their finalizer was taken off by hand).
     pub fn tidy(&self) {
         let clusters = self.observer.stores.clusters.state();
-        let alive: BTreeMap<_, _> = clusters.iter().map(|cluster| (cluster.uid().unwrap_or_default(), ())).collect();
-        let exists = |uid: &str| alive.contains_key(uid);
+        let alive: BTreeSet<_> = clusters.iter().map(|cluster| cluster.uid().unwrap_or_default()).collect();
+        let exists = |uid: &str| alive.contains(uid);
         self.redis.retain(exists);
         self.gateways.retain(exists);
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));

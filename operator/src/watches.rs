@@ -13,7 +13,7 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::task::JoinSet;
 use wscluster_crds::{WsCluster, labels};
@@ -84,7 +84,7 @@ impl Watches {
             .reflect(writer)
             .touched_objects()
             .inspect_ok(move |cluster| recent.seen(&key("WsCluster", cluster)))
-            .predicate_filter(changed, Default::default());
+            .predicate_filter(changed, PredicateConfig::default());
         self.forward("WsCluster", events, |cluster| vec![ObjectRef::from_obj(cluster)], tasks);
         store
     }

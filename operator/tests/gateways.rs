@@ -49,7 +49,7 @@ async fn drain(State(gateway): State<Gateway>, headers: HeaderMap) -> StatusCode
 
 #[tokio::test]
 async fn connections_are_counted_and_a_silent_gateway_holds_up_nobody() {
-    let (gateway, port) = Gateway::start(Ipv4Addr::new(127, 0, 0, 1), 0).await;
+    let (gateway, port) = Gateway::start(Ipv4Addr::LOCALHOST, 0).await;
     let pods = BTreeMap::from([
         ("up".to_owned(), IpAddr::from([127, 0, 0, 1])),
         // Nobody listens there.

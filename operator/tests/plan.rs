@@ -79,8 +79,9 @@ fn somebody_elses_object_is_left_alone_and_named() {
     observed.children.insert(Kind::Service, json!({"metadata": {"name": "chat", "namespace": "default"}}));
     let plan = plan_of(&cluster, &observed);
     assert!(writes(&plan).is_empty());
-    let (status, reason, message) = support::condition(&plan.status.unwrap(), "Degraded");
+    let (status, reason, message) = support::condition(plan.status.as_ref().unwrap(), "Degraded");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "NameTaken"));
+    assert!(plan.requeue.as_secs() <= 10, "no watch tells when it goes");
     assert!(message.contains("Service \"chat\"") && message.contains("delete or rename"), "{message}");
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::channel::mpsc::unbounded;
@@ -23,6 +24,7 @@ use wscluster_operator::recent::Recent;
 use wscluster_operator::reconcile::{Context, reconcile};
 use wscluster_operator::secrets::Secrets;
 use wscluster_operator::watches::Stores;
+use wscluster_operator::workers::Workers;
 
 /// A request, as the server saw it.
 #[derive(Clone, Debug)]
@@ -93,7 +95,7 @@ fn stores(cluster: &WsCluster, children: bool) -> Stores {
         writer.apply_watcher_event(&Event::InitDone);
         writer.as_reader()
     }
-    let live = if children { everything(cluster).children } else { Default::default() };
+    let live = if children { everything(cluster).children } else { BTreeMap::default() };
     let child = |kind: Kind| live.get(&kind).map(|child| serde_json::from_value(child.clone()).unwrap());
     let secret = live.get(&Kind::Secret).map(|child| serde_json::from_value(child.clone()).unwrap());
     Stores {
@@ -122,9 +124,9 @@ fn context(client: Client, stores: Stores) -> Arc<Context> {
         defaults: defaults(),
         metrics,
         triggers: unbounded().0,
-        redis: Default::default(),
-        gateways: Default::default(),
-        failures: Default::default(),
+        redis: Workers::default(),
+        gateways: Workers::default(),
+        failures: Mutex::default(),
     })
 }
 

@@ -154,8 +154,8 @@ fn a_rollout_that_does_not_come_up_is_told_while_the_old_gateways_serve() {
     let (_, reason, message) = condition(&status, "Degraded");
     assert_eq!(reason, "ImagePullFailed");
     assert!(message.contains("progressDeadlineSeconds"), "both are told: {message}");
-    let states: Vec<_> = status.revisions.iter().map(|revision| revision.state).collect();
-    assert_eq!(states, [RevisionState::Failed, RevisionState::Draining]);
+    let doing: Vec<_> = status.revisions.iter().map(|revision| revision.state).collect();
+    assert_eq!(doing, [RevisionState::Failed, RevisionState::Draining]);
     let rollout = status.rollout.unwrap();
     assert_eq!((rollout.phase.as_str(), rollout.from), ("Failed", after.status.unwrap().active_revision));
 }

@@ -25,9 +25,12 @@ use writes::{Removal, Write};
 pub const FINALIZER: &str = "wscluster.dev/drain";
 
 /// Time after which a cluster is looked at although nothing was heard of it.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 /// The same, while waiting for something that no watch tells of.
 const WAITING: Duration = Duration::from_secs(2);
+
+/// The same, while an object of somebody else's bears one of the cluster's names.
+const TAKEN: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Clone, Debug, Default)]
@@ -77,9 +80,9 @@ impl Plan {
 /// Plans one turn.
 pub fn plan(cluster: &WsCluster, observed: &Observed, defaults: &Defaults) -> Result<Plan, InvalidName> {
     let wanted = writes::wanted(cluster, observed, defaults)?;
-    let finalized = cluster.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    let held = cluster.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
     if cluster.metadata.deletion_timestamp.is_some() {
-        return Ok(if finalized {
+        return Ok(if held {
             deletion(cluster, observed, &wanted)
         } else {
             Plan { requeue: QUIET, ..Plan::default() }
@@ -87,7 +90,7 @@ pub fn plan(cluster: &WsCluster, observed: &Observed, defaults: &Defaults) -> Re
     }
     let (writes, removals) =
         if cluster.spec.paused { Default::default() } else { writes::of(cluster, observed, &wanted) };
-    let finalizer = (!finalized && !cluster.spec.paused).then_some(Finalizer::Add);
+    let finalizer = (!held && !cluster.spec.paused).then_some(Finalizer::Add);
     let pending = writes.iter().any(|write| write.object.kind == Kind::Deployment);
     let fleet = fleet(cluster, observed, &wanted, pending);
     let status = status::of(cluster, observed, &fleet, &wanted.budget, None);
@@ -99,7 +102,7 @@ pub fn plan(cluster: &WsCluster, observed: &Observed, defaults: &Defaults) -> Re
         removals,
         notices,
         status: differs(cluster, status),
-        requeue: if former(cluster, observed) { WAITING } else { QUIET },
+        requeue: requeue(cluster, observed),
     })
 }
 
@@ -142,8 +145,13 @@ fn differs(cluster: &WsCluster, status: WsClusterStatus) -> Option<WsClusterStat
     (cluster.status.as_ref() != Some(&status)).then_some(status)
 }
 
-/// Whether objects of a cluster of the same name, gone before, are still to be collected.
-fn former(cluster: &WsCluster, observed: &Observed) -> bool {
+/// No watch tells when an object that is not ours goes: neither a former cluster's nor somebody else's.
+fn requeue(cluster: &WsCluster, observed: &Observed) -> Duration {
     let (uid, name) = (cluster.uid().unwrap_or_default(), cluster.name_any());
-    Kind::ALL.into_iter().any(|kind| observed.owner(kind, &uid, &name) == Some(Owner::Former))
+    let owners: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| observed.owner(kind, &uid, &name)).collect();
+    match () {
+        () if owners.contains(&Owner::Former) => WAITING,
+        () if owners.contains(&Owner::Foreign) => TAKEN,
+        () => QUIET,
+    }
 }

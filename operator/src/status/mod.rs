@@ -8,7 +8,9 @@ pub mod problems;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use wscluster_crds::spec::ServiceType;
 use wscluster_crds::status::{RedisStatus, RolloutStatus, WsClusterStatus};
@@ -53,7 +55,7 @@ pub fn of(
         active_revision: Some(fleet.revision.clone()),
         phase: Some(phase(cluster, fleet, !problems.is_empty(), deleting.is_some()).to_owned()),
         revisions: fleet.revisions(&connections),
-        rollout: rollout(&old, observed, fleet, &connections),
+        rollout: Some(rollout(&old, observed, fleet, &connections)),
         redis: redis(&old, observed),
         effective: Some(budget.status()),
         conditions: conditions::conditions(verdicts, &old.conditions, cluster.metadata.generation, observed.now),
@@ -101,10 +103,7 @@ fn rollout(
     observed: &Observed,
     fleet: &Fleet,
     connections: &BTreeMap<String, i64>,
-) -> Option<RolloutStatus> {
-    use jiff::Timestamp;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
+) -> RolloutStatus {
     let now = Time(Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now));
     let current = old.rollout.clone().filter(|rollout| rollout.to.as_deref() == Some(&fleet.revision));
     let rollout = current.unwrap_or_else(|| RolloutStatus {
@@ -122,7 +121,7 @@ fn rollout(
         (false, false) => "Surging",
     };
     let finished_at = rollout.finished_at.clone().or_else(|| (phase == "Complete").then_some(now));
-    Some(RolloutStatus { phase: phase.to_owned(), finished_at, ..rollout })
+    RolloutStatus { phase: phase.to_owned(), finished_at, ..rollout }
 }
 
 /// Where clients connect: the load balancer's address, or the Service's name within the cluster.

@@ -17,16 +17,16 @@ use wscluster_operator::streams::report::{Reachability, Report};
 use wscluster_operator::{gateways, revision};
 
 /// The uid of every cluster here.
-pub const UID: &str = "11111111-2222-3333-4444-555555555555";
+pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";
 /// 2026-01-01T00:00:00Z.
-pub const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 
-pub fn defaults() -> Defaults {
+pub(crate) fn defaults() -> Defaults {
     Defaults { gateway_image: "gateway:1".to_owned(), operator_namespace: "wscluster-system".to_owned() }
 }
 
 /// A WsCluster named `chat`, finalizer on, with a plain spec and what `yaml` adds to it.
-pub fn cluster(yaml: &str) -> WsCluster {
+pub(crate) fn cluster(yaml: &str) -> WsCluster {
     let redis = if yaml.contains("redis:") { "" } else { "redis: {url: 'redis://redis:6379'}\n" };
     let mut cluster = WsCluster::new("chat", serde_yaml::from_str(&format!("{redis}{yaml}")).expect("a spec"));
     cluster.metadata.namespace = Some("default".to_owned());
@@ -38,7 +38,7 @@ pub fn cluster(yaml: &str) -> WsCluster {
 }
 
 /// A cluster that nothing was made of yet. Its Redis answers.
-pub fn nothing() -> Observed {
+pub(crate) fn nothing() -> Observed {
     Observed {
         now: jiff::Timestamp::from_second(NOW).expect("a time"),
         children: BTreeMap::new(),
@@ -57,7 +57,7 @@ pub fn nothing() -> Observed {
 }
 
 /// The same, with every object as the API server would hold it.
-pub fn everything(cluster: &WsCluster) -> Observed {
+pub(crate) fn everything(cluster: &WsCluster) -> Observed {
     let mut observed = nothing();
     let defaults = defaults();
     let wanted = writes::wanted(cluster, &observed, &defaults).expect("a valid name");
@@ -73,7 +73,7 @@ pub fn everything(cluster: &WsCluster) -> Observed {
 }
 
 /// The same, with all gateways up and connected.
-pub fn running(cluster: &WsCluster) -> Observed {
+pub(crate) fn running(cluster: &WsCluster) -> Observed {
     let mut observed = everything(cluster);
     let replicas = cluster.spec.replicas;
     rolled_out(&mut observed, replicas);
@@ -90,14 +90,14 @@ pub fn running(cluster: &WsCluster) -> Observed {
 }
 
 /// Has the Deployment say that it is done.
-pub fn rolled_out(observed: &mut Observed, replicas: i32) {
+pub(crate) fn rolled_out(observed: &mut Observed, replicas: i32) {
     observed.children.get_mut(&Kind::Deployment).expect("a Deployment")["status"] = json!({
         "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
         "readyReplicas": replicas, "availableReplicas": replicas,
     });
 }
 
-pub fn ready_pod(cluster: &WsCluster, name: &str) -> Arc<Pod> {
+pub(crate) fn ready_pod(cluster: &WsCluster, name: &str) -> Arc<Pod> {
     pod(
         cluster,
         name,
@@ -114,7 +114,7 @@ pub fn ready_pod(cluster: &WsCluster, name: &str) -> Arc<Pod> {
 }
 
 /// A pod whose gateway waits for a reason.
-pub fn waiting_pod(cluster: &WsCluster, name: &str, reason: &str, message: &str) -> Arc<Pod> {
+pub(crate) fn waiting_pod(cluster: &WsCluster, name: &str, reason: &str, message: &str) -> Arc<Pod> {
     pod(
         cluster,
         name,
@@ -128,7 +128,7 @@ pub fn waiting_pod(cluster: &WsCluster, name: &str, reason: &str, message: &str)
     )
 }
 
-pub fn pod(cluster: &WsCluster, name: &str, status: &Value) -> Arc<Pod> {
+pub(crate) fn pod(cluster: &WsCluster, name: &str, status: &Value) -> Arc<Pod> {
     let labels = json!({
         "wscluster.dev/cluster": "chat",
         "wscluster.dev/revision": revision::hash(&cluster.spec),
@@ -141,17 +141,17 @@ pub fn pod(cluster: &WsCluster, name: &str, status: &Value) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).expect("a pod"))
 }
 
-pub fn plan_of(cluster: &WsCluster, observed: &Observed) -> Plan {
+pub(crate) fn plan_of(cluster: &WsCluster, observed: &Observed) -> Plan {
     plan(cluster, observed, &defaults()).expect("a valid name")
 }
 
 /// The status that the plan writes, or the one that is there already.
-pub fn status_of(cluster: &WsCluster, observed: &Observed) -> WsClusterStatus {
+pub(crate) fn status_of(cluster: &WsCluster, observed: &Observed) -> WsClusterStatus {
     plan_of(cluster, observed).status.or_else(|| cluster.status.clone()).expect("a status")
 }
 
 /// Status, reason and message of a condition.
-pub fn condition(status: &WsClusterStatus, type_: &str) -> (String, String, String) {
+pub(crate) fn condition(status: &WsClusterStatus, type_: &str) -> (String, String, String) {
     let found = status.conditions.iter().find(|condition| condition.type_ == type_).expect("the condition");
     (found.status.clone(), found.reason.clone(), found.message.clone())
 }
