@@ -46,13 +46,14 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let facts: [Fact; 11] = [
+    let facts: [Fact; 12] = [
         ("up_finds_a_running_testbed_at_once", up_finds_a_running_testbed_at_once),
         ("pods_reach_a_service_by_name_from_every_node", pods_reach_a_service_by_name_from_every_node),
         ("load_balancer_is_reached_from_the_machine_and_from_nodes", load_balancer_is_reached),
         ("load_balancer_keeps_its_address_and_gives_it_back", load_balancer_keeps_its_address_and_gives_it_back),
         ("an_image_is_imported_once", an_image_is_imported_once),
         ("changes_are_in_the_audit_log_and_reads_are_not", changes_are_in_the_audit_log_and_reads_are_not),
+        ("a_dump_holds_logs_events_and_objects", a_dump_holds_logs_events_and_objects),
         ("a_lost_node_is_noticed_and_comes_back", a_lost_node_is_noticed_and_comes_back),
         ("an_interrupted_up_can_be_repeated", an_interrupted_up_can_be_repeated),
         ("two_testbeds_stand_side_by_side_and_down_leaves_nothing", two_testbeds_stand_side_by_side),
@@ -176,6 +177,20 @@ fn audited_verbs(log: &Path, name: &str) -> Result<Vec<String>> {
     let events = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let ours = events.filter(|event| event["objectRef"]["name"] == name);
     Ok(ours.filter_map(|event| event["verb"].as_str().map(str::to_owned)).collect())
+}
+
+fn a_dump_holds_logs_events_and_objects() -> Result<()> {
+    let cluster = with_redis()?;
+    let folder = tempfile::tempdir()?;
+    cluster.dump("default", folder.path())?;
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).with_context(|| name.to_owned());
+    ensure!(read("events.txt")?.contains("Started"), "{}", read("events.txt")?);
+    ensure!(read("objects/deployments.yaml")?.contains("name: redis"));
+    ensure!(!read("components/node2-kubelet.log")?.is_empty());
+    let logs = fs::read_dir(folder.path().join("pods"))?.flatten();
+    let texts: Vec<String> = logs.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    ensure!(texts.len() == 3 && texts.iter().all(|text| text.contains("Ready to accept")), "{texts:?}");
+    Ok(())
 }
 
 fn a_lost_node_is_noticed_and_comes_back() -> Result<()> {

@@ -1,5 +1,6 @@
 //! Reads the components' logs: their names, their last lines, and what is added to them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -28,10 +29,13 @@ pub fn files(layout: &Layout, node: Option<u32>, component: Option<&str>) -> Res
     let in_node =
         |path: &Path| node.is_none_or(|node| path.parent().is_some_and(|parent| parent.ends_with(node_name(node))));
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let names: Vec<String> = found.iter().filter(|path| in_node(path)).map(|path| stem(path)).collect();
+    let names: BTreeSet<String> = found.iter().filter(|path| in_node(path)).map(|path| stem(path)).collect();
     found.retain(|path| in_node(path) && component.is_none_or(|name| stem(path) == name));
     if found.is_empty() {
-        bail!("no such log. There are: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        bail!(
+            "no such log. There are: {}",
+            if names.is_empty() { "none".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
+        );
     }
     Ok(found)
 }

@@ -1,14 +1,24 @@
 //! The addresses for LoadBalancer Services: who has which. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::layout::{LOAD_BALANCER_COUNT, LOAD_BALANCERS};
 
 /// Who has which address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    free: BTreeSet<Ipv4Addr>,
     taken: BTreeMap<String, Ipv4Addr>,
+}
+
+impl Default for Pool {
+    /// Neither the first nor the last address of the range is given out.
+    fn default() -> Self {
+        let first = LOAD_BALANCERS.to_bits();
+        let all = (1..LOAD_BALANCER_COUNT - 1).map(|offset| Ipv4Addr::from_bits(first + offset));
+        Self { free: all.collect(), taken: BTreeMap::new() }
+    }
 }
 
 impl Pool {
@@ -17,28 +27,22 @@ impl Pool {
         if let Some(address) = self.taken.get(owner) {
             return Some(*address);
         }
-        let free = all().find(|address| !self.taken.values().any(|taken| taken == address))?;
-        self.taken.insert(owner.to_owned(), free);
-        Some(free)
+        let address = self.free.pop_first()?;
+        self.taken.insert(owner.to_owned(), address);
+        Some(address)
     }
 
     /// Takes note of an address that was assigned before our time. One that is not ours, or another's, is not kept.
     pub(super) fn adopt(&mut self, owner: &str, address: Ipv4Addr) {
-        if all().any(|ours| ours == address) && !self.taken.values().any(|taken| *taken == address) {
+        if !self.taken.contains_key(owner) && self.free.remove(&address) {
             self.taken.insert(owner.to_owned(), address);
         }
     }
 
     /// Takes the address back.
     pub(super) fn release(&mut self, owner: &str) {
-        self.taken.remove(owner);
+        self.free.extend(self.taken.remove(owner));
     }
-}
-
-/// Neither the first nor the last of the range.
-fn all() -> impl Iterator<Item = Ipv4Addr> {
-    let first = LOAD_BALANCERS.to_bits();
-    (1..LOAD_BALANCER_COUNT - 1).map(move |offset| Ipv4Addr::from_bits(first + offset))
 }
 
 #[cfg(test)]
