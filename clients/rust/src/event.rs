@@ -121,7 +121,7 @@ pub enum PublishError {
     /// The connection broke before the answer came: the message may or may not have been published.
     #[error("the connection broke before the answer came")]
     Uncertain,
-    /// The gateway refused: nothing was published.
+    /// The gateway refused: nothing was published, unless `code` is `unavailable`, which leaves it open.
     #[error("{code}: {message}")]
     Rejected {
         /// The protocol's stable error code.

@@ -92,11 +92,19 @@ impl SocketPublisher {
 fn decide(shared: &Shared, room: usize, number: u64, result: Result<MessageId, PublishError>) {
     let fate = match result {
         Ok(id) => Fate::Published(id),
-        Err(PublishError::Uncertain) => Fate::Uncertain,
         Err(error) => {
             shared.trouble(format!("publish: {error}"));
-            Fate::Failed
+            if may_be_written(&error) { Fate::Uncertain } else { Fate::Failed }
         }
     };
     shared.decide(room, number, fate);
+}
+
+/// `unavailable` is what a gateway says that lost Redis; the entry may have been written before.
+fn may_be_written(error: &PublishError) -> bool {
+    match error {
+        PublishError::Uncertain => true,
+        PublishError::NotConnected => false,
+        PublishError::Rejected { code, .. } => code == "unavailable",
+    }
 }
