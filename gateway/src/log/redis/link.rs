@@ -29,10 +29,10 @@ pub(super) struct Link {
     last_success: AtomicU64,
 }
 
-/// Delay before the next attempt: doubles up to two seconds, with full jitter.
+/// Delay before the next attempt: doubles up to one second, with full jitter.
 pub(super) fn backoff(attempt: u32) -> Duration {
     let most = 50u64 << attempt.min(5);
-    Duration::from_millis(rand::random_range(10..=most.min(2000)))
+    Duration::from_millis(rand::random_range(10..=most.min(1000)))
 }
 
 impl Link {

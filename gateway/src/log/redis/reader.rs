@@ -28,7 +28,7 @@ const PARTITION: usize = 256;
 const SLOW_SWEEP: Duration = Duration::from_secs(5);
 /// A sweep while it is not known yet whether notifications come.
 const WATCHFUL_SWEEP: Duration = Duration::from_secs(1);
-/// A sweep where there are no notifications.
+/// A sweep where there are no notifications, or not at the moment.
 const POLL: Duration = Duration::from_millis(20);
 /// How often every room is read with proof, however quiet it is.
 const PROOF_EVERY: Duration = Duration::from_mins(5);
@@ -48,6 +48,7 @@ pub(super) async fn run(inner: Arc<Inner>, feed: Arc<dyn Feed>) {
                 reader.inner.table.mark_all();
                 proof_at = Instant::now() + PROOF_EVERY;
             }
+            () = reader.inner.table.blind.notified() => sweep_at = Instant::now(),
             () = tokio::time::sleep_until(sweep_at) => sweep_at = reader.sweep().await,
             () = reader.inner.table.news.notified() => reader.read_news().await,
         }
@@ -79,7 +80,8 @@ impl Reader {
     async fn failed(&mut self, batch: &[(RoomId, Watch)], error: &LogError) {
         tracing::debug!(%error, rooms = batch.len(), "rooms could not be read; trying again");
         self.inner.metrics.redis_read_failed();
-        tokio::time::sleep(link::backoff(self.attempt)).await;
+        let mut made = self.inner.reads.made();
+        let _ = tokio::time::timeout(link::backoff(self.attempt), made.changed()).await;
         self.attempt = self.attempt.saturating_add(1);
         self.inner.table.mark(batch.iter().map(|(room, _)| room));
     }
@@ -200,11 +202,12 @@ impl Reader {
     }
 
     fn pause(&self, took: Duration) -> Duration {
-        match (self.inner.table.mode(), self.inner.table.hinted()) {
-            (Mode::Notifications, true) => SLOW_SWEEP,
-            (Mode::Notifications, false) => WATCHFUL_SWEEP,
+        let table = &self.inner.table;
+        match (table.mode() == Mode::Notifications && table.follows(), table.hinted()) {
+            (true, true) => SLOW_SWEEP,
+            (true, false) => WATCHFUL_SWEEP,
             // At most a fifth of Redis's time.
-            _ => POLL.max(took * 4),
+            (false, _) => POLL.max(took * 4),
         }
     }
 

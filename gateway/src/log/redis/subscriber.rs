@@ -32,6 +32,7 @@ pub(super) async fn run(inner: Arc<Inner>, address: Address) {
                 attempt = 0;
                 expect(&inner).await;
                 let error = follow(&inner, connection).await;
+                inner.table.follow(false);
                 tracing::warn!(reason = error, "the connection for notifications is lost");
             }
             Err(reason) => tracing::debug!(reason, "no connection for notifications"),
@@ -101,6 +102,7 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
     if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, all).await {
         return reason;
     }
+    inner.table.follow(true);
     let mut pings = tokio::time::interval(PING_EVERY);
     loop {
         tokio::select! {

@@ -21,6 +21,10 @@ pub(super) struct Table {
     pub(super) changed: Notify,
     /// News came that no notification had told.
     pub(super) doubt: Notify,
+    /// The connection for notifications is lost.
+    pub(super) blind: Notify,
+    /// All rooms are subscribed to.
+    following: AtomicBool,
     notified: AtomicBool,
     /// A notification has come since the rooms were subscribed to.
     hinted: AtomicBool,
@@ -163,6 +167,18 @@ impl Table {
     pub(super) fn expect_notifications(&self, expected: bool) {
         self.notified.store(expected, Relaxed);
         self.hinted.store(false, Relaxed);
+    }
+
+    /// Says whether all rooms are subscribed to.
+    pub(super) fn follow(&self, following: bool) {
+        self.following.store(following, Relaxed);
+        if !following {
+            self.blind.notify_one();
+        }
+    }
+
+    pub(super) fn follows(&self) -> bool {
+        self.following.load(Relaxed)
     }
 
     pub(super) fn hinted(&self) -> bool {
