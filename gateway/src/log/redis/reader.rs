@@ -177,15 +177,21 @@ impl Reader {
     }
 
     /// Asks all rooms for anything new, which costs little where there is nothing; says when to do so again.
-    async fn sweep(&self) -> Instant {
+    async fn sweep(&mut self) -> Instant {
         let began = Instant::now();
-        let rooms = self.inner.table.all();
+        let rooms = self.inner.table.rooms();
         let mut found = 0;
         for partition in rooms.chunks(PARTITION) {
-            match self.xread(partition, 1, |watch| watch.position.id).await {
+            let partition = self.inner.table.positions(partition);
+            if partition.is_empty() {
+                continue;
+            }
+            match self.xread(&partition, 1, |watch| watch.position.id).await {
                 Ok(reply) => found += self.mark(&codec::keys(reply)),
                 Err(_) => break,
             }
+            // A sweep over many rooms takes a while: what is known to have news does not wait for its end.
+            self.read_news().await;
         }
         if found > 0 && self.inner.table.mode() == Mode::Notifications {
             // Someone may have changed the server's setting.

@@ -98,8 +98,7 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
     let (mut sink, mut messages) = connection.split();
     let mut subscribed = HashSet::new();
     drop(inner.table.take_changes());
-    let all: Vec<_> = inner.table.all().into_iter().map(|(room, _)| room).collect();
-    if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, all).await {
+    if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, inner.table.rooms()).await {
         return reason;
     }
     inner.table.follow(true);

@@ -78,8 +78,14 @@ impl Table {
         self.rooms.lock().watched.contains_key(room)
     }
 
-    pub(super) fn all(&self) -> Vec<(RoomId, Watch)> {
-        self.rooms.lock().watched.iter().map(|(room, watch)| (room.clone(), *watch)).collect()
+    pub(super) fn rooms(&self) -> Vec<RoomId> {
+        self.rooms.lock().watched.keys().cloned().collect()
+    }
+
+    /// Where the readers of those rooms stand that are still watched.
+    pub(super) fn positions(&self, of: &[RoomId]) -> Vec<(RoomId, Watch)> {
+        let rooms = self.rooms.lock();
+        of.iter().filter_map(|room| Some((room.clone(), *rooms.watched.get(room)?))).collect()
     }
 
     /// A notification: a room has news.
