@@ -63,7 +63,7 @@ pub fn image_name(tag: &str) -> String {
 fn build() -> Result<PathBuf> {
     let target = target_folder().join("image");
     // Cargo shows its own progress.
-    eprintln!("  building the image's programs for release (about four minutes at first)");
+    eprintln!("  building the image's programs for release (about five minutes at first)");
     let started = Instant::now();
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--release", "--locked"]);
