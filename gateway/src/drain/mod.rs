@@ -16,7 +16,7 @@ use crate::config::Shared;
 use crate::metrics::Metrics;
 use crate::outbox::Item;
 use crate::shard::{Connection, Connections};
-use pace::Terms;
+use pace::{Pace, Terms};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -36,6 +36,7 @@ struct Run {
     terms: Terms,
     started_at: Millis,
     noticed: usize,
+    pace: Pace,
     moved: u64,
     forced: u64,
 }
@@ -122,7 +123,15 @@ impl Drain {
                 None
             } else {
                 let number = *self.changed.borrow() + 1;
-                *run = Some(Run { number, terms: new, started_at: clock::now(), noticed: 0, moved: 0, forced: 0 });
+                *run = Some(Run {
+                    number,
+                    terms: new,
+                    started_at: clock::now(),
+                    noticed: 0,
+                    pace: Pace::default(),
+                    moved: 0,
+                    forced: 0,
+                });
                 Some(number)
             }
         };
@@ -227,14 +236,18 @@ impl Drain {
             return;
         }
         let waiting: Vec<_> = connections.iter().filter(|each| !each.noticed.load(Relaxed)).collect();
-        let elapsed = now - run.started_at;
-        let due = run.terms.due(elapsed, run.noticed + waiting.len()).saturating_sub(run.noticed);
-        for connection in waiting.iter().take(due) {
+        for connection in waiting.iter().take(self.grant(run.number, now, waiting.len())) {
             self.notice(connection, run, now);
         }
-        if let Some(run) = self.run.lock().as_mut().filter(|current| current.number == run.number) {
-            run.noticed += due;
-        }
+    }
+
+    /// How many of those who wait may be told now.
+    fn grant(&self, number: u64, now: Millis, waiting: usize) -> usize {
+        let mut run = self.run.lock();
+        let Some(run) = run.as_mut().filter(|run| run.number == number) else { return 0 };
+        let granted = run.terms.grant(&mut run.pace, now - run.started_at, waiting, run.noticed + waiting);
+        run.noticed += granted;
+        granted
     }
 
     fn notice(&self, connection: &Connection, run: &Run, now: Millis) {

@@ -6,6 +6,13 @@ use crate::config;
 /// The slowest pace that a gateway chooses for itself, in clients per second.
 const LEAST_PER_SECOND: f64 = 50.0;
 
+/// How far a drain has used its pace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    looked_at: Millis,
+    credit: f64,
+}
+
 /// The terms of one drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -32,11 +39,17 @@ impl Terms {
         self.min_ms + self.timeout_ms
     }
 
-    /// How many clients may have been told `elapsed` milliseconds after the start, of `clients` in all.
-    pub fn due(&self, elapsed: Millis, clients: usize) -> usize {
-        let Some(moving) = elapsed.checked_sub(self.min_ms) else { return 0 };
-        let due = self.rate(clients) * (moving as f64 / 1000.0);
-        (due.floor() as usize).min(clients)
+    /// How many of the `waiting` clients may be told at `elapsed` milliseconds after the start, of `clients` in all.
+    /// What was not used is saved for at most a second: a pace that is raised, or clients that come late, are no reason
+    /// for a burst.
+    pub fn grant(&self, pace: &mut Pace, elapsed: Millis, waiting: usize, clients: usize) -> usize {
+        let since = elapsed.saturating_sub(pace.looked_at.max(self.min_ms));
+        pace.looked_at = elapsed;
+        let rate = self.rate(clients);
+        pace.credit = (pace.credit + rate * (since as f64 / 1000.0)).min(rate.max(1.0));
+        let granted = (pace.credit.floor() as usize).min(waiting);
+        pace.credit -= granted as f64;
+        granted
     }
 
     /// Clients per second.
@@ -62,26 +75,40 @@ mod tests {
 
     const TERMS: Terms = Terms { min_ms: 5000, timeout_ms: 60_000, per_second: 10 };
 
+    /// How many are told up to `until`, looking every 100 ms.
+    fn told(terms: Terms, until: Millis, clients: usize) -> usize {
+        let (mut pace, mut told) = (Pace::default(), 0);
+        for elapsed in (0..=until).step_by(100) {
+            told += terms.grant(&mut pace, elapsed, clients - told, clients);
+        }
+        told
+    }
+
     #[test]
     fn nobody_is_told_before_the_load_balancers_have_let_go() {
-        assert_eq!(TERMS.due(4999, 100), 0);
-        assert_eq!(TERMS.due(5000, 100), 0);
-        assert_eq!(TERMS.due(5100, 100), 1);
+        assert_eq!([4900, 5000, 5100].map(|until| told(TERMS, until, 100)), [0, 0, 1]);
     }
 
     #[test]
     fn the_pace_asked_for_is_kept() {
-        assert_eq!(TERMS.due(6000, 100), 10);
-        assert_eq!(TERMS.due(15_000, 100), 100);
-        assert_eq!(TERMS.due(60_000, 100), 100);
+        assert_eq!([6000, 15_000, 60_000].map(|until| told(TERMS, until, 100)), [10, 100, 100]);
     }
 
     #[test]
     fn the_own_pace_tells_everyone_within_half_of_the_time() {
         let own = Terms { per_second: 0, ..TERMS };
-        assert_eq!(own.due(5000 + 15_000, 30_000), 15_000);
-        assert_eq!(own.due(5000 + 30_000, 30_000), 30_000);
-        assert_eq!(own.due(5000 + 1000, 1000), 50, "few clients are told at the least pace");
+        assert_eq!(told(own, 5000 + 15_000, 30_000), 15_000);
+        assert_eq!(told(own, 5000 + 30_000, 30_000), 30_000);
+        assert_eq!(told(own, 5000 + 1000, 1000), 50, "few clients are told at the least pace");
+    }
+
+    #[test]
+    fn a_raised_pace_and_late_clients_make_no_burst() {
+        let mut pace = Pace::default();
+        assert_eq!(TERMS.grant(&mut pace, 20_000, 0, 0), 0);
+        let raised = Terms { per_second: 100, ..TERMS };
+        assert_eq!(raised.grant(&mut pace, 20_100, 1000, 1000), 20, "a second of the old pace, a tenth of the new");
+        assert_eq!(raised.grant(&mut pace, 20_200, 1000, 1000), 10);
     }
 
     #[test]
@@ -94,10 +121,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn due_grows_and_never_exceeds_the_clients(rate in 0u32..500, a in 0u64..100_000, b in 0u64..100_000, n in 0usize..5000) {
+        fn never_more_than_the_pace(rate in 1u32..500, looks in proptest::collection::vec((1u64..3000, 0usize..500), 1..60)) {
             let terms = Terms { per_second: rate, ..TERMS };
-            let (early, late) = (terms.due(a.min(b), n), terms.due(a.max(b), n));
-            prop_assert!(early <= late && late <= n);
+            let (mut pace, mut elapsed, mut told) = (Pace::default(), 0, 0);
+            for (step, waiting) in looks {
+                elapsed += step;
+                told += terms.grant(&mut pace, elapsed, waiting, waiting);
+                let most = f64::from(rate) * (elapsed.saturating_sub(terms.min_ms) as f64 / 1000.0);
+                prop_assert!(told as f64 <= most + 1e-6);
+            }
         }
     }
 }
