@@ -26,6 +26,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use wscluster_crds::{GROUP, VERSION, WsCluster, WsClusterStatus};
 
+use crate::compare;
 use crate::error::{ReconcileError, refusal};
 use crate::kinds::{Kind, Object};
 use crate::metrics::Metrics;
@@ -70,9 +71,10 @@ impl Writer {
             match self.object(namespace, write).await {
                 Ok(answer) => {
                     let key = recent::key(kind.as_str(), namespace, &write.object.name);
+                    let answer = serde_json::to_value(answer).ok();
+                    self.check(&key, &write.object, answer.as_ref());
                     let stored = || known.stored_version(kind, namespace, &write.object.name);
-                    let before = observed.versions.get(&kind).map(String::as_str);
-                    self.recent.wrote(key, before, stored, serde_json::to_value(answer).ok());
+                    self.recent.wrote(key, observed.versions.get(&kind).map(String::as_str), stored, answer);
                 }
                 Err(error) => match refusal(&error) {
                     Some(words) => refusals.push(refused(&write.object, words)),
@@ -81,6 +83,17 @@ impl Writer {
             }
         }
         Ok(refusals)
+    }
+
+    /// Whether the API server took the object as it is. If not, writing it again would bring nothing but load.
+    fn check(&self, key: &str, object: &Object, answer: Option<&Value>) {
+        let Some(path) = answer.and_then(|answer| compare::difference(&object.body, answer)) else { return };
+        tracing::warn!(
+            object = key,
+            path,
+            "something in the cluster changes this field whenever it is written; it is left so"
+        );
+        self.recent.contest(key.to_owned(), object.digest().unwrap_or_default());
     }
 
     async fn object(&self, namespace: &str, write: &Write) -> kube::Result<DynamicObject> {

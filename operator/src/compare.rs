@@ -12,7 +12,12 @@ use crate::quantity;
 ///
 /// Only fields that `desired` names are looked at: defaults of the API server and fields of other managers don't count.
 pub fn difference(desired: &Value, live: &Value) -> Option<String> {
-    walk(desired, Some(live), &mut Vec::new())
+    let (Value::Object(wanted), Value::Object(found)) = (desired, live) else {
+        return walk(desired, Some(live), &mut Vec::new());
+    };
+    // Items of a list carry neither version nor kind.
+    let fields = wanted.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind"));
+    fields.into_iter().find_map(|(key, value)| walk(value, found.get(key), &mut vec![key.clone()]))
 }
 
 /// A short digest of what is applied. A change of it means: apply again, so that fields no longer wanted go too.

@@ -8,6 +8,8 @@ use kube::api::ApiResource;
 use serde_json::Value;
 use wscluster_crds::names::ClusterName;
 
+use crate::desired::APPLIED_HASH;
+
 /// A kind of object that a cluster owns, in the order in which they are written: what pods mount comes before the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -87,4 +89,11 @@ pub struct Object {
     pub name: String,
     /// The whole manifest.
     pub body: Value,
+}
+
+impl Object {
+    /// The digest of what it says, which it carries in an annotation.
+    pub fn digest(&self) -> Option<String> {
+        self.body["metadata"]["annotations"][APPLIED_HASH].as_str().map(str::to_owned)
+    }
 }

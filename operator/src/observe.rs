@@ -31,6 +31,8 @@ pub struct Observed {
     pub children: BTreeMap<Kind, Value>,
     /// Versions of them that the watches knew.
     pub versions: BTreeMap<Kind, String>,
+    /// Digests of objects that an admission webhook changes whenever they are written, by kind.
+    pub contested: BTreeMap<Kind, String>,
     /// The gateway pods.
     pub pods: Vec<Arc<Pod>>,
     /// Where Redis is.
@@ -138,6 +140,12 @@ impl Observer {
             }
         }
         Ok((children, versions))
+    }
+
+    /// Digests of the cluster's objects that are contested.
+    pub fn contested(&self, wanted: &Wanted<'_>) -> BTreeMap<Kind, String> {
+        let key = |kind: Kind| recent::key(kind.as_str(), &wanted.namespace, &kind.object_name(&wanted.name));
+        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.recent.contested(&key(kind))?))).collect()
     }
 
     /// Version of an owned object, as far as the watch has heard.

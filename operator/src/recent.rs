@@ -1,15 +1,21 @@
 //! What was just written, until the watch says so too: a reconcile that runs before the watch has caught up must not
-//! write again what it wrote already. Pure bookkeeping.
+//! write again what it wrote already. And what the API server changed as it took it, which is not to be tried again and
+//! again. Pure bookkeeping.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Time after which a contested field is tried again.
+const TRUCE: Duration = Duration::from_mins(10);
 
 /// Objects just written, by key.
 #[derive(Default)]
 pub struct Recent {
     written: Mutex<HashMap<String, Option<Value>>>,
+    contested: Mutex<HashMap<String, (String, Instant)>>,
 }
 
 /// Key of an object.
@@ -37,6 +43,18 @@ impl Recent {
     /// The watch has told of an object: from now on it knows better.
     pub fn seen(&self, key: &str) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// The API server took an object of that digest, but changed it on the way in: an admission webhook insists on
+    /// something else, and would again.
+    pub fn contest(&self, key: String, digest: String) {
+        self.contested.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (digest, Instant::now()));
+    }
+
+    /// The digest of an object that was contested not long ago.
+    pub fn contested(&self, key: &str) -> Option<String> {
+        let contested = self.contested.lock().unwrap_or_else(PoisonError::into_inner);
+        contested.get(key).filter(|(_, since)| since.elapsed() < TRUCE).map(|(digest, _)| digest.clone())
     }
 
     /// The newest state known, given what the watch knows.

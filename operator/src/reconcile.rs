@@ -112,11 +112,13 @@ impl Context {
     async fn observe(&self, cluster: &WsCluster) -> Result<Observed, ReconcileError> {
         let known = &self.observer;
         let namespace = cluster.namespace().unwrap_or_default();
-        let (children, versions) = known.children(&Wanted::new(cluster, &self.defaults, Keys::default())?).await?;
+        let wanted = Wanted::new(cluster, &self.defaults, Keys::default())?;
+        let (children, versions) = known.children(&wanted).await?;
         let mut observed = Observed {
             now: Timestamp::now(),
             children,
             versions,
+            contested: known.contested(&wanted),
             pods: known.pods(&namespace, &cluster.name_any()),
             address: known.address(cluster).await?,
             redis: streams::report::Report::default(),

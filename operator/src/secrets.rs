@@ -1,7 +1,7 @@
 //! Secrets: a watch keeps their metadata only, and the few that a WsCluster names are fetched when their version
 //! changes. The operator never holds anybody else's secret.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -104,17 +104,6 @@ impl Secrets {
     pub fn version(&self, namespace: &str, name: &str) -> Option<String> {
         self.known.get(&ObjectRef::new(name).within(namespace))?.resource_version()
     }
-
-    /// Forgets the Secrets of namespaces without a cluster.
-    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
-        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).retain(|(namespace, _), _| exists(namespace));
-    }
-}
-
-/// The values of a Secret, by key.
-pub fn values(secret: Option<&Secret>) -> BTreeMap<String, Vec<u8>> {
-    let data = secret.and_then(|secret| secret.data.clone()).unwrap_or_default();
-    data.into_iter().map(|(key, value)| (key, value.0)).collect()
 }
 
 #[cfg(test)]

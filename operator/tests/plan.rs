@@ -47,6 +47,19 @@ fn an_edited_field_is_put_back_and_told() {
 }
 
 #[test]
+fn a_field_that_a_webhook_insists_on_is_not_fought_over() {
+    let before = cluster("");
+    let mut observed = running(&before);
+    let deployment = observed.children.get_mut(&Kind::Deployment).unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror.example/gateway:1");
+    let digest = deployment["metadata"]["annotations"][APPLIED_HASH].as_str().unwrap().to_owned();
+    observed.contested.insert(Kind::Deployment, digest);
+    assert!(plan_of(&before, &observed).writes.is_empty());
+    let after = cluster("gateway: {image: 'gateway:2'}");
+    assert_eq!(writes(&plan_of(&after, &observed)), [(Kind::Deployment, Why::Changed)], "a change of ours is written");
+}
+
+#[test]
 fn fields_of_others_are_no_reason_to_write() {
     let cluster = cluster("");
     let mut observed = running(&cluster);

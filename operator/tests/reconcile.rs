@@ -223,6 +223,23 @@ async fn what_is_refused_is_in_the_status_and_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn what_a_webhook_changes_on_the_way_in_is_written_once() {
+    let new = cluster("");
+    let (client, seen) = server(|request| {
+        let (code, mut body) = willing(request);
+        if request.path.contains("/deployments/") && request.method == Method::PATCH {
+            body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror.example/gateway:1");
+        }
+        (code, body)
+    });
+    let context = context(client, stores(&new, false));
+    reconcile(Arc::new(new.clone()), context.clone()).await.unwrap();
+    reconcile(Arc::new(new), context).await.unwrap();
+    let applied = writes(&seen).into_iter().filter(|write| write.contains("deployments/")).count();
+    assert_eq!(applied, 1);
+}
+
+#[tokio::test]
 async fn an_api_server_in_trouble_is_an_error_and_no_news_for_the_user() {
     let new = cluster("");
     let (client, seen) = server(|request| match request.method {

@@ -106,7 +106,13 @@ pub fn of(cluster: &WsCluster, observed: &Observed, wanted: &Wanted<'_>) -> (Vec
 fn write(object: Object, observed: &Observed, wanted: &Wanted<'_>) -> Option<Write> {
     let why = match observed.owner(object.kind, &wanted.uid, wanted.name.as_str()) {
         None => Why::Missing,
-        Some(Owner::Ours | Owner::Orphaned) => stale(&object.body, &observed.children[&object.kind])?,
+        Some(Owner::Ours | Owner::Orphaned) => {
+            let why = stale(&object.body, &observed.children[&object.kind])?;
+            if matches!(why, Why::Edited(_)) && observed.contested.get(&object.kind) == object.digest().as_ref() {
+                return None;
+            }
+            why
+        }
         Some(Owner::Former | Owner::Foreign) => return None,
     };
     let live = observed.children.get(&object.kind).filter(|_| object.kind == Kind::Secret);
@@ -120,13 +126,7 @@ fn stale(desired: &Value, live: &Value) -> Option<Why> {
     if digest(desired) != digest(live) {
         return Some(Why::Changed);
     }
-    // Items of a list carry neither of these two.
-    let mut desired = desired.clone();
-    if let Some(fields) = desired.as_object_mut() {
-        fields.remove("apiVersion");
-        fields.remove("kind");
-    }
-    compare::difference(&desired, live).map(Why::Edited)
+    compare::difference(desired, live).map(Why::Edited)
 }
 
 fn removal(kind: Kind, cluster: &WsCluster, observed: &Observed) -> Option<Removal> {

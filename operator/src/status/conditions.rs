@@ -161,7 +161,12 @@ fn redis(facts: &Facts<'_>) -> Verdict {
             types::REDIS_REACHABLE,
             "True",
             "Connected",
-            format!("Redis {version} ({mode}) at {} answers", report.host),
+            match &report.sweep_failure {
+                None => format!("Redis {version} ({mode}) at {} answers", report.host),
+                Some(why) => {
+                    format!("Redis {version} ({mode}) at {} answers, but the trim sweep fails: {why}", report.host)
+                }
+            },
         ),
         Reachability::Failed { fault, message } => {
             let (status, reason) = match fault {

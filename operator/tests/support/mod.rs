@@ -43,6 +43,7 @@ pub(crate) fn nothing() -> Observed {
         now: jiff::Timestamp::from_second(NOW).expect("a time"),
         children: BTreeMap::new(),
         versions: BTreeMap::new(),
+        contested: BTreeMap::new(),
         pods: Vec::new(),
         address: Address::Known("redis://redis:6379".to_owned()),
         redis: Report {
