@@ -182,7 +182,7 @@ async fn a_gateway_starts_without_redis_and_finds_it_later() {
     redis.launch().await;
     let answer = client.next().await;
     assert_eq!((&answer["type"], &answer["ref"]), (&json!("subscribed"), &json!(7)), "a subscribe has some patience");
-    client.publish("a", json!(2)).await;
+    redis.command(&["XADD", "room:a", "*", "payload", "2"]).await;
     assert_eq!(client.message().await.1, json!(2));
 }
 

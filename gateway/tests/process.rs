@@ -16,7 +16,7 @@ async fn sigterm_drains_and_exits_with_zero_once_all_have_moved() {
     let new = Process::start("", Some(&redis.url())).await;
     let mut before = Client::connect(old.public).await;
     before.subscribe("a").await;
-    before.publish("a", json!(1)).await;
+    redis.command(&["XADD", "room:a", "*", "payload", "1"]).await;
     let (cursor, _) = before.message().await;
     old.signal("TERM").await;
     assert_eq!(before.next().await["type"], "drain");
