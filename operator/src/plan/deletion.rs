@@ -46,7 +46,7 @@ pub fn drained(cluster: &WsCluster, observed: &Observed, fleet: &Fleet, budget: 
         return yes("All sessions have moved");
     }
     if connections == 0 {
-        return yes("The gateways that answer hold no session; the others are drained by their own preStop hooks");
+        return yes("No gateway that answers holds a session; those that don't are drained by their own preStop hooks");
     }
     Drained::NotYet(format!("{connections} connections are left, and {left} s to move them"))
 }
