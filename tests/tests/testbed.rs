@@ -246,7 +246,7 @@ fn two_testbeds_stand_side_by_side() -> Result<()> {
     ensure!(!during.processes.is_empty() && !during.cgroups.is_empty(), "nothing to be found of a running testbed");
     ensure!(Cluster::down(&second)?);
     let after = Traces::of(&second)?;
-    ensure!(after == before, "something is left: {after:?} instead of {before:?}");
+    ensure!(after == before, "something is left:\n{}", traces::difference(&before, &after));
     let status = Cluster::status(first.layout().instance())?;
     ensure!(status.ready, "the other suffered: {status}");
     ensure!(!Cluster::down(&second)?, "there was something to take down twice");

@@ -38,6 +38,17 @@ impl Traces {
     }
 }
 
+/// What one has and the other has not, for a message.
+pub(crate) fn difference(before: &Traces, after: &Traces) -> String {
+    let lines = |traces: &Traces| format!("{traces:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+    let (before, after) = (lines(before), lines(after));
+    let only = |these: &[String], those: &[String], sign: &str| {
+        let lines = these.iter().filter(|line| !those.contains(line));
+        lines.map(|line| format!("{sign} {}", line.trim())).collect::<Vec<_>>()
+    };
+    [only(&before, &after, "-"), only(&after, &before, "+")].concat().join("\n")
+}
+
 /// All processes that have the text in their arguments or are in one of its files.
 fn processes_with(text: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
