@@ -75,7 +75,7 @@ impl Tool {
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum", "main.go"] {
             let path = self.source().join(file);
-            if path.exists() {
+            if file == "go.mod" || path.exists() {
                 hash.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
             }
             hash.update([0]);
@@ -138,7 +138,8 @@ impl Tool {
 
 /// The release pinned in `tests/cluster/kubernetes/go.mod`, like `1.36.3`.
 pub fn kubernetes_version() -> Result<String> {
-    let text = fs::read_to_string(Tool::Kubernetes.source().join("go.mod"))?;
+    let path = Tool::Kubernetes.source().join("go.mod");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     required_version(&text, "k8s.io/kubernetes")
         .context("tests/cluster/kubernetes/go.mod requires no k8s.io/kubernetes")
 }
