@@ -15,9 +15,11 @@ pub use wait::{Deadline, until, wait_for};
 use std::time::Duration;
 
 use anyhow::Result;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use wscluster_crds::{WsCluster, labels};
 
@@ -141,14 +143,39 @@ pub async fn create_namespace(client: &Client, name: &str) -> Result<()> {
 }
 
 /// Deletes a namespace with all that is in it, and waits until it is gone.
+///
+/// Pods go first: the namespace controller, once it has met a pod that is still ending, looks again only after half of
+/// that pod's grace period, which for a gateway is minutes.
 pub async fn delete_namespace(client: &Client, name: &str, within: Duration) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     if namespaces.get_opt(name).await?.is_none() {
         return Ok(());
     }
+    let deadline = Deadline::after(within);
+    empty::<WsCluster>(client, name, deadline).await?;
+    empty::<Deployment>(client, name, deadline).await?;
+    empty::<Pod>(client, name, deadline).await?;
     namespaces.delete(name, &DeleteParams::default()).await?;
-    until(Deadline::after(within), &format!("namespace {name} is gone"), || async {
+    until(deadline, &format!("namespace {name} is gone"), || async {
         Ok(namespaces.get_opt(name).await?.is_none().then_some(()))
+    })
+    .await
+}
+
+/// Deletes all objects of a kind in a namespace, and waits until they are gone. A kind that is not known has none.
+async fn empty<K>(client: &Client, namespace: &str, deadline: Deadline) -> Result<()>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    match api.delete_collection(&DeleteParams::default(), &ListParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        other => other?,
+    };
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    until(deadline, &format!("every {kind} of {namespace} is gone"), || async {
+        Ok(api.list_metadata(&ListParams::default()).await?.items.is_empty().then_some(()))
     })
     .await
 }

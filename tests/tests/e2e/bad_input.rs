@@ -24,7 +24,8 @@ pub(crate) async fn a_missing_secret_is_named_and_mends(scenario: Scenario) -> R
 /// Nothing answers where Redis should be.
 pub(crate) async fn an_unreachable_redis_is_named_and_mends(scenario: Scenario) -> Result<()> {
     apply(&scenario, cluster(json!({"url": "redis://redis:6379"}), json!({}))).await?;
-    shows(&scenario, REDIS_REACHABLE, "False", "ConnectionFailed", "redis:6379").await?;
+    shows(&scenario, DEGRADED, "True", "RedisUnreachable", "redis:6379").await?;
+    scenario.fleet.wait_condition(REDIS_REACHABLE, "False", Some("ConnectionFailed"), SHOWS_WITHIN).await?;
 
     scenario.apply("examples/redis.yaml").await?;
     mended(&scenario).await?;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kube::Client;
@@ -77,8 +77,10 @@ async fn run(client: Client, test: Test) -> Result<()> {
     let (_, fact) = test.name.rsplit_once("::").context("a test's name has a module")?;
     let namespace = format!("e2e-{}", fact.replace('_', "-"));
     let scenario = Scenario { fleet: Fleet::new(client.clone(), &namespace, "chat") };
+    let started = Instant::now();
     fleet::create_namespace(&client, &namespace).await?;
     let outcome = (test.body)(scenario).await;
+    let done = started.elapsed();
     if outcome.is_err() {
         let folder = logs().join(fact);
         match fleet::dump(&client, &namespace, &folder).await {
@@ -87,6 +89,8 @@ async fn run(client: Client, test: Test) -> Result<()> {
         }
     }
     let cleaned = fleet::delete_namespace(&client, &namespace, 3 * MINUTE).await;
+    let cleaning = started.elapsed() - done;
+    eprintln!("{fact}: {:.1} s, and {:.1} s to clean up", done.as_secs_f64(), cleaning.as_secs_f64());
     outcome.and(cleaned)
 }
 
