@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::site::Site;
@@ -95,7 +95,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     let outcome = run.suites(&chosen, args);
     run.summary();
     outcome?;
-    if run.total.failed > 0 { bail!("tests failed; the logs are in {}", run.logs.display()) } else { Ok(()) }
+    ensure!(run.total.failed == 0, "tests failed; the logs are in {}", run.logs.display());
+    Ok(())
 }
 
 /// The cluster that the suites share: a testbed of this run's own, or the user's.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -10,6 +11,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use libtest_mimic::{Failed, Trial};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wscluster_tests::fleet::{Deadline, until};
 
 use crate::server::{Server, apply_params};
 
@@ -157,8 +159,12 @@ fn examples(server: &Server) -> Result<()> {
 
 /// `kubectl explain` reads the schema that the server publishes.
 fn explained(server: &Server) -> Result<()> {
-    let request = http::Request::get("/openapi/v3/apis/wscluster.dev/v1alpha1").body(Vec::new())?;
-    let published: Value = server.block_on(async { Ok(server.client.request(request).await?) })?;
+    let what = "the server has published the schema";
+    // It is published some seconds after the CRD is established.
+    let published: Value = server.block_on(until(Deadline::after(Duration::from_mins(1)), what, || async {
+        let request = http::Request::get("/openapi/v3/apis/wscluster.dev/v1alpha1").body(Vec::new())?;
+        Ok(Some(server.client.request(request).await?))
+    }))?;
     let cluster = &published["components"]["schemas"]["dev.wscluster.v1alpha1.WsCluster"];
     let drain = &cluster["properties"]["spec"]["properties"]["drain"]["properties"];
     let said = |field: &str| drain[field]["description"].as_str().unwrap_or_default().to_owned();

@@ -12,7 +12,7 @@ use crate::scenario::{MINUTE, SHOWS_WITHIN, Scenario};
 /// `urlSecretRef` names a Secret that is not there.
 pub(crate) async fn a_missing_secret_is_named_and_mends(scenario: Scenario) -> Result<()> {
     scenario.apply("examples/redis.yaml").await?;
-    apply(&scenario, cluster(json!({"urlSecretRef": {"name": "chat-redis", "key": "url"}}), json!({}))).await?;
+    apply(&scenario, cluster(&json!({"urlSecretRef": {"name": "chat-redis", "key": "url"}}))).await?;
     shows(&scenario, DEGRADED, "True", "SecretNotFound", "chat-redis").await?;
 
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat-redis"},
@@ -23,7 +23,7 @@ pub(crate) async fn a_missing_secret_is_named_and_mends(scenario: Scenario) -> R
 
 /// Nothing answers where Redis should be.
 pub(crate) async fn an_unreachable_redis_is_named_and_mends(scenario: Scenario) -> Result<()> {
-    apply(&scenario, cluster(json!({"url": "redis://redis:6379"}), json!({}))).await?;
+    apply(&scenario, cluster(&json!({"url": "redis://redis:6379"}))).await?;
     shows(&scenario, DEGRADED, "True", "RedisUnreachable", "redis:6379").await?;
     scenario.fleet.wait_condition(REDIS_REACHABLE, "False", Some("ConnectionFailed"), SHOWS_WITHIN).await?;
 
@@ -72,10 +72,10 @@ async fn mended(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-fn cluster(redis: Value, gateway: Value) -> Value {
+fn cluster(redis: &Value) -> Value {
     json!({
         "apiVersion": "wscluster.dev/v1alpha1", "kind": "WsCluster", "metadata": {"name": "chat"},
-        "spec": {"replicas": 1, "redis": redis, "gateway": gateway, "service": {"provider": "none"}},
+        "spec": {"replicas": 1, "redis": redis, "service": {"provider": "none"}},
     })
 }
 

@@ -88,8 +88,9 @@ async fn run(client: Client, test: Test) -> Result<()> {
             Err(error) => eprintln!("cannot dump {namespace}: {error:#}"),
         }
     }
+    let cleaning = Instant::now();
     let cleaned = fleet::delete_namespace(&client, &namespace, 3 * MINUTE).await;
-    let cleaning = started.elapsed() - done;
+    let cleaning = cleaning.elapsed();
     eprintln!("{fact}: {:.1} s, and {:.1} s to clean up", done.as_secs_f64(), cleaning.as_secs_f64());
     outcome.and(cleaned)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -14,6 +15,9 @@ use crate::stage::{NAME, PATIENCE, Stage};
 
 /// No pods: what is tested here is the operator.
 const SPEC: &str = "{replicas: 0, redis: {url: 'redis://127.0.0.1:1'}, service: {type: ClusterIP}}";
+
+/// The garbage collector learns of a new kind of owner, such as ours, twice a minute.
+const COLLECTED: Duration = Duration::from_secs(90);
 
 pub(crate) async fn made_changed_and_deleted(stage: Arc<Stage>) -> Result<()> {
     let operator = stage.operator().await?;
@@ -54,7 +58,7 @@ pub(crate) async fn made_changed_and_deleted(stage: Arc<Stage>) -> Result<()> {
     for (kind, uid) in uids {
         let name = Stage::name(kind);
         let gone = await_condition(stage.children(kind), &name, conditions::is_deleted(&uid));
-        timeout(PATIENCE, gone).await.with_context(|| format!("{} goes in time", kind.as_str()))??;
+        timeout(COLLECTED, gone).await.with_context(|| format!("{} goes in time", kind.as_str()))??;
     }
     operator.end().await
 }
