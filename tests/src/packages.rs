@@ -45,17 +45,31 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 
 /// The needed packages that are not installed.
 pub fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|(_, proof)| find_program(proof).is_none()).map(|(package, _)| *package).collect()
+    missing_of(|_| true)
 }
 
-/// Installs what is missing when root, and names it with the remedy when not.
+fn missing_of(wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let absent = NEEDED.iter().filter(|(package, proof)| wanted(package) && find_program(proof).is_none());
+    absent.map(|(package, _)| *package).collect()
+}
+
+/// Installs what the testbed needs and is missing when root, and names it with the remedy when not.
 pub fn ensure() -> Result<()> {
-    if missing().is_empty() {
+    ensure_of(|_| true)
+}
+
+/// The same for what the tests without a cluster need: Redis.
+pub fn ensure_redis() -> Result<()> {
+    ensure_of(|package| package.starts_with("redis"))
+}
+
+fn ensure_of(wanted: impl Fn(&str) -> bool + Copy) -> Result<()> {
+    if missing_of(wanted).is_empty() {
         return Ok(());
     }
     let lock = cache::folder().join("packages.lock");
     let _lock = Lock::take(&lock, || eprintln!("  another run installs packages; waiting for it"))?;
-    let packages = missing();
+    let packages = missing_of(wanted);
     if packages.is_empty() {
         return Ok(());
     }
@@ -70,7 +84,7 @@ pub fn ensure() -> Result<()> {
         );
     }
     install(&packages)?;
-    let left = missing();
+    let left = missing_of(wanted);
     if left.is_empty() { Ok(()) } else { bail!("still missing after `{remedy}`: {}", left.join(", ")) }
 }
 

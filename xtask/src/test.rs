@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
     }
 
     fn suites(&mut self, chosen: &[Suite], args: &TestArgs) -> Result<()> {
-        wscluster_tests::packages::ensure()?;
+        wscluster_tests::packages::ensure_redis()?;
         let mut cluster = None;
         for suite in chosen {
             match *suite {
