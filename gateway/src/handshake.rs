@@ -16,9 +16,9 @@ use crate::config::InForce;
 use crate::origin;
 use crate::protocol::{self, Protocol};
 use crate::room::RoomId;
-use crate::server::Shared;
 use crate::session::Session;
 use crate::shard::{Full, Place};
+use crate::shared::Shared;
 use crate::socket;
 
 /// Why a handshake was refused.

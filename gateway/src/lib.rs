@@ -23,6 +23,7 @@ pub mod routes;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod shared;
 pub mod socket;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use wscluster_gateway::config::{self, watch};
 use wscluster_gateway::drain_command;
 use wscluster_gateway::metrics::Metrics;
 use wscluster_gateway::server::{self, Shutdown, World};
+use wscluster_gateway::shared::Parts;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -39,17 +40,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(path) = settings.config_file {
         tokio::spawn(watch::follow(path, Arc::clone(&shared), Arc::clone(&metrics)));
     }
-    let world = World {
-        public,
-        admin,
-        socket,
+    let parts = Parts {
         settings: shared,
         redis: settings.redis,
         node: settings.node,
         admin_token: settings.admin_token,
         metrics,
     };
-    server::run(world, signals()?).await;
+    server::run(World { public, admin, socket, parts }, signals()?).await;
     let _ = std::fs::remove_file(&settings.socket);
     Ok(())
 }

@@ -7,25 +7,15 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::clock;
-use crate::config::{self, InForce};
-use crate::drain::Drain;
-use crate::hub::Hub;
-use crate::log::memory::MemoryLog;
-use crate::log::redis::{Address, RedisLog};
-use crate::log::{Feed, Log};
-use crate::metrics::{Metrics, Snapshot};
 use crate::outbox::Item;
 use crate::routes;
-use crate::session::Bucket;
-use crate::shard::Connections;
+use crate::shared::{Parts, Shared};
 
 /// How long connections have to end after the gateway was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,16 +30,8 @@ pub struct World {
     pub admin: TcpListener,
     /// Where `wscluster-gateway drain` comes in.
     pub socket: Option<UnixListener>,
-    /// The settings.
-    pub settings: config::Shared,
-    /// Where rooms are; `None` is in this process.
-    pub redis: Option<Address>,
-    /// Name of this gateway, as clients see it.
-    pub node: String,
-    /// Needed for admin calls that change something, when set.
-    pub admin_token: Option<String>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
+    /// What the gateway is made of.
+    pub parts: Parts,
 }
 
 /// How to stop.
@@ -61,81 +43,9 @@ pub enum Shutdown {
     Now,
 }
 
-/// What the parts share.
-pub struct Shared {
-    /// The settings in force.
-    pub settings: config::Shared,
-    /// The rooms.
-    pub hub: Arc<Hub>,
-    /// The connections.
-    pub connections: Arc<Connections>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// The drain.
-    pub drain: Arc<Drain>,
-    /// Name of this gateway.
-    pub node: Arc<str>,
-    /// Needed for admin calls that change something, when set.
-    pub admin_token: Option<String>,
-    /// Connections being served.
-    pub tasks: TaskTracker,
-    handshakes: Mutex<Bucket>,
-}
-
-impl Shared {
-    fn new(world: &World) -> Arc<Self> {
-        let connections = Arc::new(Connections::default());
-        let metrics = Arc::clone(&world.metrics);
-        let hub = Arc::new(Hub::new(Arc::clone(&world.settings), Arc::clone(&connections), Arc::clone(&metrics)));
-        let feed: Arc<dyn Feed> = Arc::clone(&hub) as _;
-        let settings = Arc::clone(&world.settings);
-        let log: Arc<dyn Log> = match &world.redis {
-            Some(address) => RedisLog::start(address.clone(), settings, feed, Arc::clone(&metrics)),
-            None => Arc::new(MemoryLog::new(settings, feed)),
-        };
-        hub.attach(log);
-        Arc::new(Self {
-            drain: Drain::new(Arc::clone(&world.settings), Arc::clone(&connections), Arc::clone(&metrics)),
-            settings: Arc::clone(&world.settings),
-            hub,
-            connections,
-            metrics,
-            node: world.node.as_str().into(),
-            admin_token: world.admin_token.clone(),
-            tasks: TaskTracker::new(),
-            handshakes: Mutex::new(Bucket::full(clock::now())),
-        })
-    }
-
-    /// The settings in force.
-    pub fn config(&self) -> Arc<InForce> {
-        self.settings.load_full()
-    }
-
-    /// Whether one more handshake is within the rate.
-    pub fn handshake_in_time(&self, config: &InForce) -> bool {
-        let rate = f64::from(config.limits.handshakes_per_second);
-        rate == 0.0 || self.handshakes.lock().take(rate, rate, clock::now())
-    }
-
-    /// What is measured when it is asked for.
-    pub fn snapshot(&self) -> Snapshot {
-        let config = self.config();
-        Snapshot {
-            buffered: self.connections.buffered(),
-            buffer_limit: config.backpressure.total_buffer_bytes,
-            subscriptions: self.hub.subscriptions(),
-            rooms: self.hub.rooms(),
-            drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
-            health: self.hub.log().health(),
-            config_hash: config.hash(),
-        }
-    }
-}
-
 /// Runs the gateway until it was told to stop and has done so. A second word on `shutdown` hurries it.
 pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
-    let shared = Shared::new(&world);
+    let shared = Shared::new(&world.parts);
     let stop = CancellationToken::new();
     let servers = TaskTracker::new();
     let public = routes::public(Arc::clone(&shared));

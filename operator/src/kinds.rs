@@ -8,7 +8,8 @@ use kube::api::ApiResource;
 use serde_json::Value;
 use wscluster_crds::names::ClusterName;
 
-use crate::desired::APPLIED_HASH;
+/// Annotation: digest of what the operator applied last.
+pub const APPLIED_HASH: &str = "wscluster.dev/applied-hash";
 
 /// A kind of object that a cluster owns, in the order in which they are written: what pods mount comes before the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

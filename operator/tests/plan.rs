@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::json;
 use support::{NOW, UID, cluster, everything, nothing, plan_of, rolled_out, running};
-use wscluster_operator::desired::APPLIED_HASH;
+use wscluster_operator::kinds::APPLIED_HASH;
 use wscluster_operator::kinds::Kind;
 use wscluster_operator::plan::writes::Why;
 use wscluster_operator::plan::{Finalizer, Plan};

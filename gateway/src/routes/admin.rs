@@ -13,7 +13,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use crate::drain;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// How a caller shows that it may change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 
 use crate::handshake;
-use crate::server::Shared;
+use crate::shared::Shared;
 pub use admin::Trust;
 
 /// The public port.

@@ -24,9 +24,9 @@ use crate::entry::{Text, frame_cost};
 use crate::outbox::{Item, Taken};
 use crate::protocol::{self, Protocol, Request};
 use crate::room::RoomId;
-use crate::server::Shared;
 use crate::session::{Effect, Event, Session};
 use crate::shard::Connection;
+use crate::shared::Shared;
 use operations::{Operation, history, join, publish};
 use write::Written;
 

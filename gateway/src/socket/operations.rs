@@ -11,9 +11,9 @@ use crate::error::LogError;
 use crate::protocol::{Code, Refusal};
 use crate::replay;
 use crate::room::RoomId;
-use crate::server::Shared;
 use crate::session::{Event, Replay};
 use crate::shard::Connection;
+use crate::shared::Shared;
 
 /// Something under way.
 pub(super) type Operation = Pin<Box<dyn Future<Output = Event> + Send>>;

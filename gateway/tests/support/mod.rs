@@ -21,6 +21,7 @@ use wscluster_gateway::config::{self, Config};
 use wscluster_gateway::log::redis::Address;
 use wscluster_gateway::metrics::Metrics;
 use wscluster_gateway::server::{self, Shutdown, World};
+use wscluster_gateway::shared::Parts;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,16 +60,14 @@ impl Gateway {
         let (addresses, settings) =
             ((public.local_addr().unwrap(), admin.local_addr().unwrap()), config::share(Config::parse(yaml).unwrap()));
         let (shutdown, receiver) = mpsc::channel(4);
-        let world = World {
-            public,
-            admin,
-            socket: None,
+        let parts = Parts {
             settings: Arc::clone(&settings),
             redis: redis.map(|url| Address::parse(url).unwrap()),
             node: "test".into(),
             admin_token: token.map(ToOwned::to_owned),
             metrics: Arc::new(Metrics::new()),
         };
+        let world = World { public, admin, socket: None, parts };
         let run = tokio::spawn(server::run(world, receiver));
         Self { public: addresses.0, admin: addresses.1, settings, shutdown, run }
     }

@@ -21,11 +21,9 @@ use wscluster_crds::{GROUP, VERSION, WsCluster, labels};
 use crate::budget::Budget;
 use crate::compare;
 use crate::config::Defaults;
-use crate::kinds::{Kind, Object};
+use crate::kinds::{APPLIED_HASH, Kind, Object};
 use crate::revision;
 
-/// Annotation: digest of what the operator applied last.
-pub const APPLIED_HASH: &str = "wscluster.dev/applied-hash";
 /// Annotation of the Deployment: the pod template of its revision, as first computed.
 pub const POD_TEMPLATE: &str = "wscluster.dev/pod-template";
 

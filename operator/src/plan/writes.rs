@@ -13,8 +13,8 @@ use wscluster_crds::names::InvalidName;
 use crate::compare;
 use crate::config::Defaults;
 use crate::desired::keys::Keys;
-use crate::desired::{APPLIED_HASH, Wanted, workload};
-use crate::kinds::{Kind, Object};
+use crate::desired::{Wanted, workload};
+use crate::kinds::{APPLIED_HASH, Kind, Object};
 use crate::observe::{Observed, Owner};
 use crate::status::notices::Notice;
 

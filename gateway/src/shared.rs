@@ -1,0 +1,104 @@
+//! What the parts of a running gateway share: settings, rooms, connections, metrics, the drain. Knows no listener.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::config::{self, InForce};
+use crate::drain::Drain;
+use crate::hub::Hub;
+use crate::log::memory::MemoryLog;
+use crate::log::redis::{Address, RedisLog};
+use crate::log::{Feed, Log};
+use crate::metrics::{Metrics, Snapshot};
+use crate::session::Bucket;
+use crate::shard::Connections;
+
+/// What the shared parts are made of.
+pub struct Parts {
+    /// The settings.
+    pub settings: config::Shared,
+    /// Where rooms are; `None` is in this process.
+    pub redis: Option<Address>,
+    /// Name of this gateway.
+    pub node: String,
+    /// Needed for admin calls that change something, when set.
+    pub admin_token: Option<String>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What the parts share.
+pub struct Shared {
+    /// The settings in force.
+    pub settings: config::Shared,
+    /// The rooms.
+    pub hub: Arc<Hub>,
+    /// The connections.
+    pub connections: Arc<Connections>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The drain.
+    pub drain: Arc<Drain>,
+    /// Name of this gateway.
+    pub node: Arc<str>,
+    /// Needed for admin calls that change something, when set.
+    pub admin_token: Option<String>,
+    /// Connections being served.
+    pub tasks: TaskTracker,
+    handshakes: Mutex<Bucket>,
+}
+
+impl Shared {
+    /// Makes the parts, and lets the log feed the hub.
+    pub(crate) fn new(parts: &Parts) -> Arc<Self> {
+        let connections = Arc::new(Connections::default());
+        let metrics = Arc::clone(&parts.metrics);
+        let hub = Arc::new(Hub::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)));
+        let feed: Arc<dyn Feed> = Arc::clone(&hub) as _;
+        let settings = Arc::clone(&parts.settings);
+        let log: Arc<dyn Log> = match &parts.redis {
+            Some(address) => RedisLog::start(address.clone(), settings, feed, Arc::clone(&metrics)),
+            None => Arc::new(MemoryLog::new(settings, feed)),
+        };
+        hub.attach(log);
+        Arc::new(Self {
+            drain: Drain::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)),
+            settings: Arc::clone(&parts.settings),
+            hub,
+            connections,
+            metrics,
+            node: parts.node.as_str().into(),
+            admin_token: parts.admin_token.clone(),
+            tasks: TaskTracker::new(),
+            handshakes: Mutex::new(Bucket::full(clock::now())),
+        })
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<InForce> {
+        self.settings.load_full()
+    }
+
+    /// Whether one more handshake is within the rate.
+    pub fn handshake_in_time(&self, config: &InForce) -> bool {
+        let rate = f64::from(config.limits.handshakes_per_second);
+        rate == 0.0 || self.handshakes.lock().take(rate, rate, clock::now())
+    }
+
+    /// What is measured when it is asked for.
+    pub fn snapshot(&self) -> Snapshot {
+        let config = self.config();
+        Snapshot {
+            buffered: self.connections.buffered(),
+            buffer_limit: config.backpressure.total_buffer_bytes,
+            subscriptions: self.hub.subscriptions(),
+            rooms: self.hub.rooms(),
+            drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
+            health: self.hub.log().health(),
+            config_hash: config.hash(),
+        }
+    }
+}
