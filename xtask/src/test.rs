@@ -19,8 +19,9 @@ pub(crate) struct TestArgs {
     /// Leave out everything that needs a cluster.
     #[arg(long)]
     fast: bool,
-    /// Use this cluster (kind, k3d, a cloud) in place of the testbed; the images must be loaded there.
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    /// Use this cluster (kind, k3d, a cloud) in place of the testbed; the images must be loaded there. The tests install
+    /// an operator and make namespaces, so the variable KUBECONFIG alone is not taken for a wish.
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Leave the testbed running when a test failed.
     #[arg(long)]
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
         Some((suite, filter)) => (Some(suite), filter),
         None => (None, ""),
     };
-    let chosen = choose(suite, args.fast)?;
+    let chosen = choose(suite, args.fast, args.kubeconfig.is_some())?;
     let mut run = Run::new(filter)?;
     let outcome = run.suites(&chosen, args);
     run.summary();
@@ -114,11 +115,12 @@ fn stay(site: &Site) -> Result<()> {
     Ok(())
 }
 
-fn choose(suite: Option<&str>, fast: bool) -> Result<Vec<Suite>> {
+fn choose(suite: Option<&str>, fast: bool, elsewhere: bool) -> Result<Vec<Suite>> {
     let chosen: Vec<_> = SUITES
         .into_iter()
         .filter(|candidate| suite.is_none_or(|wanted| wanted == candidate.name()))
         .filter(|candidate| !fast || !matches!(candidate, Suite::Cluster { .. }))
+        .filter(|candidate| !elsewhere || !matches!(candidate, Suite::Cluster { shared: false, .. }))
         .collect();
     if chosen.is_empty() {
         let names: Vec<_> = SUITES.into_iter().map(Suite::name).collect();
@@ -269,13 +271,19 @@ mod tests {
 
     #[test]
     fn an_unknown_suite_is_an_error_that_names_the_known_ones() {
-        let error = choose(Some("e3e"), false).err().map(|error| error.to_string()).unwrap_or_default();
+        let error = choose(Some("e3e"), false, false).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("e2e") && error.contains("e3e"), "{error}");
     }
 
     #[test]
     fn fast_leaves_out_what_needs_a_cluster() {
-        let names: Vec<_> = choose(None, true).expect("suites").into_iter().map(Suite::name).collect();
+        let names: Vec<_> = choose(None, true, false).expect("suites").into_iter().map(Suite::name).collect();
         assert_eq!(names, ["checks", "unit"]);
+    }
+
+    #[test]
+    fn on_a_cluster_of_the_users_the_testbed_is_not_tested() {
+        let names: Vec<_> = choose(None, false, true).expect("suites").into_iter().map(Suite::name).collect();
+        assert_eq!(names, ["checks", "unit", "api", "operator", "chart", "e2e"]);
     }
 }
