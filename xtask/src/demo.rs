@@ -16,6 +16,9 @@ use crate::workspace::{VERSION, root};
 
 const NAMESPACE: &str = "wscluster-demo";
 const CLUSTER: &str = "chat";
+/// Not `kubectl delete -f charts/install.yaml`: that takes the custom resource along, and with it all WsClusters.
+const REMOVE_OPERATOR: &str = "  kubectl delete namespace wscluster-system
+  kubectl delete clusterrole,clusterrolebinding wscluster-operator";
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Shows a rolling upgrade under live sessions.
@@ -110,7 +113,7 @@ async fn clean(args: &DemoArgs, site: &Site) -> Result<()> {
     let client = site.client().await?;
     during("remove the demo's namespace", fleet::delete_namespace(&client, NAMESPACE, 3 * MINUTE)).await?;
     if args.kubeconfig.is_some() {
-        eprintln!("The operator stays installed; to remove it: kubectl delete -f charts/install.yaml");
+        eprintln!("The operator stays installed. To remove it:\n\n{REMOVE_OPERATOR}");
     }
     Ok(())
 }
@@ -128,9 +131,7 @@ fn look_around(site: &Site, instance: &str) -> Result<()> {
         println!("\nTo take it down:\n\n  cargo xtask cluster down{option}");
     } else {
         println!("  kubectl -n {NAMESPACE} get wscluster,pods -o wide");
-        println!(
-            "\nTo take it down:\n\n  kubectl delete namespace {NAMESPACE}\n  kubectl delete -f charts/install.yaml"
-        );
+        println!("\nTo take it down:\n\n  kubectl delete namespace {NAMESPACE}\n{REMOVE_OPERATOR}");
     }
     Ok(())
 }
