@@ -63,6 +63,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     } else {
         runtime.block_on(clean(args, &site))?;
         site.leave()?;
+        eprintln!("To look around in it next time: cargo xtask demo --keep");
     }
     let report = outcome?;
     if report.verdict == Verdict::Ok { Ok(()) } else { bail!("the upgrade was not seamless: see the report") }

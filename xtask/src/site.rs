@@ -34,10 +34,10 @@ impl Site {
     /// The testbed, started or found, with the images of this checkout on its nodes. With `lifeline` one that is
     /// started here ends with this process.
     pub(crate) fn testbed(instance: &str, lifeline: bool) -> Result<Self> {
-        let archives = images()?;
+        // First what says at once when the machine cannot do it; the images take minutes the first time.
         let cluster = Cluster::up(&ClusterOptions { instance: instance.to_owned(), nodes: 2, lifeline })?;
-        for archive in &archives {
-            cluster.import_image(archive)?;
+        for archive in images()? {
+            cluster.import_image(&archive)?;
         }
         let testbed = Testbed { cluster, instance: instance.to_owned() };
         Ok(Self { kubeconfig: testbed.cluster.kubeconfig(), testbed: Some(testbed) })
