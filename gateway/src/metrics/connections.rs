@@ -1,0 +1,85 @@
+//! What is measured of connections: how many, how they came and how they ended.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::Metrics;
+use super::names::{Counters, Durations, Names};
+use crate::protocol::Protocol;
+
+const CLOSE_REASONS: &[&str] = &[
+    "client",
+    "lost",
+    "slow",
+    "heartbeat",
+    "drained",
+    "drain_forced",
+    "shutdown",
+    "too_large",
+    "binary",
+    "forbidden",
+    "unavailable",
+    "protocol_error",
+];
+const REJECT_REASONS: &[&str] =
+    &["max_connections", "connections_per_ip", "handshake_rate", "origin", "bad_request", "forbidden"];
+
+pub(super) struct Connections {
+    active: Gauge,
+    duration: Durations,
+    opened: Counters,
+    closed: Counters,
+    rejected: Counters,
+    slow: Counters,
+}
+
+impl Connections {
+    pub(super) fn new(new: &mut Names) -> Self {
+        Self {
+            active: new.gauge("ws_active_connections", "Open WebSocket connections"),
+            duration: new.add(
+                "ws_connection_duration_seconds",
+                "How long connections were open, by the reason of their end",
+                "",
+                Durations::new_with_constructor(durations),
+            ),
+            opened: new.counters("ws_connections_opened", "Connections opened", "protocol", &["raw", "v1"]),
+            closed: new.counters("ws_connections_closed", "Connections closed", "reason", CLOSE_REASONS),
+            rejected: new.counters("ws_handshakes_rejected", "Handshakes refused", "reason", REJECT_REASONS),
+            slow: new.counters(
+                "ws_slow_closes",
+                "Connections closed because too much waited for them, by the limit that was passed",
+                "limit",
+                &["connection", "total"],
+            ),
+        }
+    }
+}
+
+fn durations() -> Histogram {
+    Histogram::new([1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 4.0 * 3600.0, 12.0 * 3600.0, 86_400.0])
+}
+
+impl Metrics {
+    pub(crate) fn opened(&self, protocol: Protocol) {
+        self.connections.active.inc();
+        let protocol = if protocol == Protocol::Raw { "raw" } else { "v1" };
+        self.connections.opened.get_or_create(&[("protocol", protocol)]).inc();
+    }
+
+    pub(crate) fn closed(&self, reason: &'static str, lasted: Duration) {
+        self.connections.active.dec();
+        self.connections.closed.get_or_create(&[("reason", reason)]).inc();
+        self.connections.duration.get_or_create(&[("reason", reason)]).observe(lasted.as_secs_f64());
+    }
+
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        self.connections.rejected.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn slow(&self, limit: &'static str) {
+        self.connections.slow.get_or_create(&[("limit", limit)]).inc();
+    }
+}

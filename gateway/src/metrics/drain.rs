@@ -1,0 +1,37 @@
+//! What is measured of a drain: what is left, who was told, who was cut off.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::names::{Names, gauge};
+use super::{Metrics, Snapshot};
+
+pub(super) struct Drain {
+    remaining: Gauge,
+    noticed: Counter,
+    forced: Counter,
+}
+
+impl Drain {
+    pub(super) fn new(new: &mut Names) -> Self {
+        Self {
+            remaining: new.gauge("ws_drain_remaining", "Connections that a drain still has to move"),
+            noticed: new.counter("ws_drain_noticed", "Connections told to move"),
+            forced: new.counter("ws_drain_forced", "Connections closed at a drain's deadline"),
+        }
+    }
+
+    pub(super) fn measure(&self, now: &Snapshot) {
+        self.remaining.set(gauge(now.drain_remaining as u64));
+    }
+}
+
+impl Metrics {
+    pub(crate) fn drain_noticed(&self) {
+        self.drain.noticed.inc();
+    }
+
+    pub(crate) fn drain_forced(&self) {
+        self.drain.forced.inc();
+    }
+}

@@ -1,0 +1,132 @@
+//! Every metric of the gateway, one file for each subject: registered once, named there and described in
+//! `docs/metrics.md`. No label is a room, a user or anything that a client chose.
+
+mod config;
+mod connections;
+mod drain;
+mod messages;
+mod names;
+mod redis;
+
+use prometheus_client::encoding::text;
+
+use crate::log::Health;
+use names::Names;
+
+/// The gateway's metrics.
+pub struct Metrics {
+    registered: Names,
+    connections: connections::Connections,
+    messages: messages::Messages,
+    drain: drain::Drain,
+    redis: redis::Redis,
+    config: config::Config,
+}
+
+/// What is measured when it is asked for.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Bytes that wait for all connections.
+    pub buffered: usize,
+    /// The limit of that.
+    pub buffer_limit: usize,
+    /// Memberships.
+    pub subscriptions: u64,
+    /// Rooms with local members.
+    pub rooms: usize,
+    /// Connections that a drain still has to move.
+    pub drain_remaining: usize,
+    /// How it goes with the log.
+    pub health: Health,
+    /// Digest of the settings in force.
+    pub config_hash: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Self {
+        let mut new = Names::default();
+        Self {
+            connections: connections::Connections::new(&mut new),
+            messages: messages::Messages::new(&mut new),
+            drain: drain::Drain::new(&mut new),
+            redis: redis::Redis::new(&mut new),
+            config: config::Config::new(&mut new),
+            registered: new,
+        }
+    }
+
+    /// Names as they are exposed.
+    pub fn names(&self) -> &[String] {
+        &self.registered.names
+    }
+
+    /// The text that Prometheus reads (OpenMetrics 1.0).
+    pub fn render(&self, now: &Snapshot) -> String {
+        self.messages.measure(now);
+        self.drain.measure(now);
+        self.redis.measure(now);
+        self.config.measure(now);
+        let mut out = String::new();
+        text::encode(&mut out, &self.registered.registry).expect("writing to a string does not fail");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Mode;
+    use crate::protocol::Protocol;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    fn snapshot() -> Snapshot {
+        let health = Health { connected: true, seconds_since_read: 0.5, mode: Mode::Embedded };
+        Snapshot {
+            buffered: 7,
+            buffer_limit: 14,
+            subscriptions: 1,
+            rooms: 1,
+            drain_remaining: 0,
+            health,
+            config_hash: "abc".into(),
+        }
+    }
+
+    #[test]
+    fn the_promised_names_are_exposed() {
+        let metrics = Metrics::new();
+        metrics.opened(Protocol::V1);
+        metrics.closed("client", Duration::from_secs(5));
+        let text = metrics.render(&snapshot());
+        for line in [
+            "ws_active_connections 0",
+            "ws_messages_sent_total 0",
+            "ws_send_buffer_bytes 7",
+            "redis_stream_lag_seconds_count 0",
+            "ws_connection_duration_seconds_count{reason=\"client\"} 1",
+            "redis_reader_mode{mode=\"embedded\"} 1",
+            "wscluster_gateway_config_info{hash=\"abc\"} 1",
+            "ws_connections_closed_total{reason=\"heartbeat\"} 0",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_every_documented_metric_exists() {
+        let page = include_str!("../../../docs/metrics.md");
+        let documented: BTreeSet<_> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+        let metrics = Metrics::new();
+        let exist: BTreeSet<_> = metrics.names().iter().map(String::as_str).collect();
+        assert_eq!(documented, exist);
+    }
+}
