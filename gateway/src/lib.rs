@@ -16,6 +16,7 @@ pub mod log;
 pub mod metrics;
 mod origin;
 pub mod outbox;
+pub mod presence;
 pub mod protocol;
 pub mod replay;
 pub mod room;

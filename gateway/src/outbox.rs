@@ -10,6 +10,8 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::entry::{Delivery, EntryId};
+use crate::error::LogError;
+use crate::presence::{Listing, Notice};
 use crate::protocol::{Protocol, Reason};
 use crate::room::RoomId;
 
@@ -26,6 +28,17 @@ pub enum Item {
         reason: Reason,
         /// Where it goes on.
         position: EntryId,
+    },
+    /// What members of a room are told of its members.
+    Notice(Arc<Notice>),
+    /// Answer to a session that asked who is in a room. Queued, so that it keeps its order with the notices.
+    Presence {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// Its members.
+        result: Result<Arc<Listing>, LogError>,
     },
     /// Move to another gateway.
     Drain {
@@ -232,6 +245,8 @@ impl Outbox {
         const CONTROL: usize = 128;
         match item {
             Item::Message(delivery) => delivery.cost(self.protocol),
+            Item::Notice(notice) => notice.cost(),
+            Item::Presence { result: Ok(listing), .. } => CONTROL + listing.bytes(),
             _ => CONTROL,
         }
     }

@@ -13,6 +13,7 @@ use crate::log::memory::MemoryLog;
 use crate::log::redis::{Address, RedisLog};
 use crate::log::{Feed, Log};
 use crate::metrics::{Metrics, Snapshot};
+use crate::presence::Presence;
 use crate::session::Bucket;
 use crate::shard::Connections;
 
@@ -36,6 +37,8 @@ pub struct Shared {
     pub settings: config::Shared,
     /// The rooms.
     pub hub: Arc<Hub>,
+    /// Who is in the rooms.
+    pub presence: Arc<Presence>,
     /// The connections.
     pub connections: Arc<Connections>,
     /// The metrics.
@@ -67,6 +70,7 @@ impl Shared {
         Arc::new(Self {
             drain: Drain::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)),
             settings: Arc::clone(&parts.settings),
+            presence: Arc::new(Presence::new(Arc::clone(&parts.settings))),
             hub,
             connections,
             metrics,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::{Code, Reason, Refusal};
 use crate::clock::Millis;
 use crate::entry::{Entry, EntryId, Text};
+use crate::presence::Member;
 use crate::room::RoomId;
 
 /// What the gateway sends, but for `message` (see [`message`]).
@@ -59,6 +60,36 @@ pub enum Frame<'a> {
         messages: Vec<Past>,
         /// There are older ones.
         more: bool,
+    },
+    /// Answer to `presence`; without a number: the members as they are now, whatever was told before.
+    Presence {
+        /// The client's number.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        /// The room.
+        room: &'a RoomId,
+        /// Members; not all of them in a large room.
+        members: &'a [Member],
+        /// How many there are.
+        count: usize,
+    },
+    /// Members came.
+    Join {
+        /// The room.
+        room: &'a RoomId,
+        /// Who; nobody is named in a large room.
+        members: &'a [Member],
+        /// How many there are now.
+        count: usize,
+    },
+    /// Members left.
+    Leave {
+        /// The room.
+        room: &'a RoomId,
+        /// Who; nobody is named in a large room.
+        members: &'a [Member],
+        /// How many there are now.
+        count: usize,
     },
     /// Answer to `ping`.
     Pong {
@@ -149,6 +180,8 @@ mod tests {
     #[test]
     fn frames_are_written_as_documented() {
         let lobby = room("lobby");
+        let members = [("a", None), ("b", Some("u".to_owned()))];
+        let members = members.map(|(session, user)| Member { session: session.into(), user });
         let cases = [
             (
                 Frame::Welcome {
@@ -171,6 +204,18 @@ mod tests {
                 r#"{"type":"subscribed","ref":2,"room":"lobby","position":"1-0","recovered":true,"replayed":17}"#,
             ),
             (Frame::Ok { reference: Some(3), id: None }, r#"{"type":"ok","ref":3}"#),
+            (
+                Frame::Presence { reference: Some(6), room: &lobby, members: &members, count: 2 },
+                r#"{"type":"presence","ref":6,"room":"lobby","members":[{"session":"a"},{"session":"b","user":"u"}],"count":2}"#,
+            ),
+            (
+                Frame::Join { room: &lobby, members: &members[..1], count: 5 },
+                r#"{"type":"join","room":"lobby","members":[{"session":"a"}],"count":5}"#,
+            ),
+            (
+                Frame::Leave { room: &lobby, members: &[], count: 5000 },
+                r#"{"type":"leave","room":"lobby","members":[],"count":5000}"#,
+            ),
             (
                 Frame::Drain { retry_after_ms: 5, deadline_ms: Some(9) },
                 r#"{"type":"drain","retryAfterMs":5,"deadlineMs":9}"#,

@@ -20,6 +20,8 @@ pub enum Request {
         room: RoomId,
         /// Replay what came after this entry.
         since: Option<EntryId>,
+        /// Be listed among the room's members, and be told who joins and leaves.
+        presence: bool,
     },
     /// Leave a room.
     Unsubscribe {
@@ -47,6 +49,13 @@ pub enum Request {
         before: Option<EntryId>,
         /// At most so many.
         limit: usize,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
     },
     /// Are you there.
     Ping {
@@ -110,23 +119,17 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
         .map_err(|error| Refusal::new(reference_of(text), Code::BadRequest, format!("not a valid frame: {error}")))?;
     let reference = frame.reference;
     match &*frame.kind {
-        "subscribe" if frame.presence => {
-            Err(Refusal::new(reference, Code::NotImplemented, "presence is not available"))
-        }
-        "subscribe" => {
-            Ok(Request::Subscribe { reference, room: frame.room()?, since: frame.id("since", frame.since.as_deref())? })
-        }
+        "subscribe" => frame.subscribe(),
         "unsubscribe" => Ok(Request::Unsubscribe { reference, room: frame.room()? }),
         "publish" => frame.publish(),
         "history" => frame.history(),
         "ping" => Ok(Request::Ping { reference }),
-        "auth" | "presence" => {
-            Err(Refusal::new(reference, Code::NotImplemented, format!("{} is not available", frame.kind)))
-        }
+        "presence" => Ok(Request::Presence { reference, room: frame.room()? }),
+        "auth" => Err(Refusal::new(reference, Code::NotImplemented, format!("{} is not available", frame.kind))),
         _ => Err(Refusal::new(
             reference,
             Code::BadRequest,
-            "unknown type: use subscribe, unsubscribe, publish, history or ping",
+            "unknown type: use subscribe, unsubscribe, publish, history, presence or ping",
         )),
     }
 }
@@ -144,6 +147,11 @@ impl Incoming<'_> {
 
     fn id(&self, field: &str, text: Option<&str>) -> Result<Option<EntryId>, Refusal> {
         text.map(|text| text.parse().map_err(|error| self.bad(format!("{field}: {error}")))).transpose()
+    }
+
+    fn subscribe(&self) -> Result<Request, Refusal> {
+        let since = self.id("since", self.since.as_deref())?;
+        Ok(Request::Subscribe { reference: self.reference, room: self.room()?, since, presence: self.presence })
     }
 
     fn publish(&self) -> Result<Request, Refusal> {
@@ -180,7 +188,20 @@ mod tests {
     fn requests_are_understood() {
         assert_eq!(
             parse(r#"{"type":"subscribe","ref":2,"room":"lobby","since":"17-3"}"#),
-            Ok(Request::Subscribe { reference: Some(2), room: room("lobby"), since: Some(EntryId { ms: 17, seq: 3 }) })
+            Ok(Request::Subscribe {
+                reference: Some(2),
+                room: room("lobby"),
+                since: Some(EntryId { ms: 17, seq: 3 }),
+                presence: false
+            })
+        );
+        assert_eq!(
+            parse(r#"{"type":"subscribe","room":"lobby","presence":true}"#),
+            Ok(Request::Subscribe { reference: None, room: room("lobby"), since: None, presence: true })
+        );
+        assert_eq!(
+            parse(r#"{"type":"presence","ref":6,"room":"lobby"}"#),
+            Ok(Request::Presence { reference: Some(6), room: room("lobby") })
         );
         assert_eq!(
             parse(r#"{"room":"a\"b","payload":{"x": [1, 2.50]},"type":"publish","extra":1}"#),
@@ -212,7 +233,8 @@ mod tests {
             (r#"{"type":"history","ref":7,"room":"a","limit":0}"#, Some(7), Code::BadRequest, "limit"),
             (r#"{"type":"history","ref":7,"room":"a","limit":201}"#, Some(7), Code::BadRequest, "limit"),
             (r#"{"type":"auth","ref":7,"token":"x"}"#, Some(7), Code::NotImplemented, "auth"),
-            (r#"{"type":"presence","ref":7,"room":"a"}"#, Some(7), Code::NotImplemented, "presence"),
+            (r#"{"type":"presence","ref":7}"#, Some(7), Code::BadRequest, "room is missing"),
+            (r#"{"type":"subscribe","ref":7,"room":"a","presence":1}"#, Some(7), Code::BadRequest, "not a valid frame"),
             (
                 r#"{"type":"publish","ref":7,"room":"a","payload":1,"idempotencyKey":"k"}"#,
                 Some(7),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::entry::{Delivery, Entry, EntryId, Text};
+use crate::presence::{Listing, Member, Notice};
 use crate::protocol::{Code, Reason, Refusal, Request};
 use crate::room::RoomId;
 
@@ -65,6 +66,17 @@ pub enum Event {
         reason: Reason,
         /// Where it goes on.
         position: EntryId,
+    },
+    /// Members of a room came or left.
+    Notice(Arc<Notice>),
+    /// A `ReadPresence` is done.
+    PresenceRead {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// Its members.
+        result: Result<Arc<Listing>, Refusal>,
     },
     /// The gateway is being drained.
     Drain {
@@ -135,6 +147,22 @@ pub enum Effect {
         before: EntryId,
         /// At most so many.
         limit: usize,
+    },
+    /// List the session among a room's members, and tell it who comes and leaves.
+    Appear {
+        /// The room.
+        room: RoomId,
+        /// As whom.
+        member: Member,
+    },
+    /// End that.
+    Disappear(RoomId),
+    /// Ask who is in a room. Answer with `PresenceRead`.
+    ReadPresence {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
     },
     /// Count a refused request.
     Refused(Code),

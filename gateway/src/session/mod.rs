@@ -4,6 +4,7 @@
 mod event;
 mod heartbeat;
 mod limits;
+mod presence;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -47,17 +48,21 @@ pub struct Session {
     closing: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Subscription {
     cursor: EntryId,
-    /// Where a subscription stands that is still being made: the client's number and cursor.
+    /// Where a subscription stands that is still being made.
     joining: Option<Joining>,
+    /// It is listed among the room's members, and told who comes and leaves.
+    present: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What the client asked for with `subscribe`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Joining {
     reference: Option<u64>,
     since: Option<EntryId>,
+    presence: bool,
 }
 
 impl Session {
@@ -126,6 +131,8 @@ impl Session {
             Event::Published { reference, result } => self.published(reference, result),
             Event::HistoryRead { reference, room, result } => Self::history(reference, &room, result),
             Event::Message(delivery) => self.message(delivery),
+            Event::Notice(notice) => self.notice(&notice),
+            Event::PresenceRead { reference, room, result } => Self::presence(reference, &room, result),
             Event::Gap { room, reason, position } => self.gap(&room, reason, position),
             Event::Drain { retry_after_ms, deadline_ms } => self.drain(retry_after_ms, deadline_ms, now),
             Event::DrainCancelled => self.drain_cancelled(),
@@ -148,12 +155,13 @@ impl Session {
             }))];
         }
         let rooms = self.raw_rooms.clone();
-        rooms.into_iter().filter_map(|room| self.join(room, None, None)).collect()
+        rooms.into_iter().filter_map(|room| self.join(room, Joining::default())).collect()
     }
 
     fn joined(&mut self, room: &RoomId, position: EntryId, replay: Option<Replay>) -> Vec<Effect> {
         let Some(subscription) = self.subscriptions.get_mut(room) else { return Vec::new() };
         let Some(joining) = subscription.joining.take() else { return Vec::new() };
+        let was_present = std::mem::replace(&mut subscription.present, joining.presence);
         let replay =
             replay.unwrap_or(Replay { recovered: joining.since.is_none(), reset: false, messages: Vec::new() });
         // Live messages up to the cursor are dropped: a client whose cursor is ahead of this gateway has them already.
@@ -178,14 +186,17 @@ impl Session {
             })));
         }
         effects.extend(messages);
+        effects.extend(self.appearance(room, was_present, joining.presence));
         effects
     }
 
     fn join_failed(&mut self, room: &RoomId, refusal: Refusal) -> Vec<Effect> {
-        let reference = self.subscriptions.remove(room).and_then(|each| each.joining).and_then(|each| each.reference);
+        let subscription = self.subscriptions.remove(room).unwrap_or_default();
+        let reference = subscription.joining.and_then(|each| each.reference);
         match self.protocol {
             Protocol::V1 => {
-                let mut effects = vec![Effect::Leave(room.clone())];
+                let mut effects = Vec::from_iter(subscription.present.then(|| Effect::Disappear(room.clone())));
+                effects.push(Effect::Leave(room.clone()));
                 effects.extend(Self::refuse(&Refusal { reference, ..refusal }));
                 effects
             }

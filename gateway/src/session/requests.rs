@@ -1,7 +1,7 @@
 //! What a client asks for: whether it may, and what is to be done for it.
 
 use super::event::{Closing, Effect};
-use super::{Joining, Session, Subscription};
+use super::{Joining, Session};
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{EntryId, Text};
@@ -47,25 +47,30 @@ impl Session {
     pub(super) fn request(&mut self, request: Request, config: &InForce, now: Millis) -> Vec<Effect> {
         let result = match request {
             Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
-            Request::Subscribe { reference, room, since } => self.subscribe(reference, room, since, config, now),
+            Request::Subscribe { reference, room, since, presence } => {
+                let joining = Joining { reference, since, presence };
+                self.subscribe(room, joining, config, now)
+            }
             Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
             Request::Publish { reference, room, payload } => self.publish(reference, room, payload, config, now),
             Request::History { reference, room, before, limit } => self
                 .read(reference, &room, config, now)
                 .map(|()| vec![Effect::ReadHistory { reference, room, before: before.unwrap_or(EntryId::MAX), limit }]),
+            Request::Presence { reference, room } => {
+                self.read(reference, &room, config, now).map(|()| vec![Effect::ReadPresence { reference, room }])
+            }
         };
         result.unwrap_or_else(|refusal| Self::refuse(&refusal))
     }
 
     fn subscribe(
         &mut self,
-        reference: Option<u64>,
         room: RoomId,
-        since: Option<EntryId>,
+        joining: Joining,
         config: &InForce,
         now: Millis,
     ) -> Result<Vec<Effect>, Refusal> {
-        let limits = &config.limits;
+        let (limits, reference) = (&config.limits, joining.reference);
         // A client that comes back subscribes to all its rooms at once: that is no flood.
         let burst = f64::from(limits.burst).max(limits.max_rooms_per_connection as f64);
         if !self.joins.take(f64::from(limits.messages_per_second), burst, now) {
@@ -78,19 +83,19 @@ impl Session {
             let message = format!("at most {} rooms per connection", limits.max_rooms_per_connection);
             return Err(Refusal::new(reference, Code::TooManyRooms, message));
         }
-        match self.join(room, reference, since) {
+        match self.join(room, joining) {
             Some(effect) => Ok(vec![effect]),
             None => Err(Refusal::new(reference, Code::BadRequest, "this room is being subscribed to already")),
         }
     }
 
-    pub(super) fn join(&mut self, room: RoomId, reference: Option<u64>, since: Option<EntryId>) -> Option<Effect> {
-        let subscription =
-            self.subscriptions.entry(room.clone()).or_insert(Subscription { cursor: EntryId::ZERO, joining: None });
+    pub(super) fn join(&mut self, room: RoomId, joining: Joining) -> Option<Effect> {
+        let subscription = self.subscriptions.entry(room.clone()).or_default();
         if subscription.joining.is_some() {
             return None;
         }
-        subscription.joining = Some(Joining { reference, since });
+        let since = joining.since;
+        subscription.joining = Some(joining);
         Some(Effect::Join { room, since })
     }
 
@@ -102,11 +107,13 @@ impl Session {
         now: Millis,
     ) -> Result<Vec<Effect>, Refusal> {
         self.spend(reference, config, now)?;
-        if self.subscriptions.remove(&room).is_none() {
+        let Some(subscription) = self.subscriptions.remove(&room) else {
             return Err(Refusal::new(reference, Code::NotSubscribed, "not subscribed to this room"));
-        }
-        let ok = Effect::Send(protocol::encode(&Frame::Ok { reference, id: None }));
-        Ok(vec![Effect::Leave(room), ok])
+        };
+        let mut effects = Vec::from_iter(subscription.present.then(|| Effect::Disappear(room.clone())));
+        effects.push(Effect::Leave(room));
+        effects.push(Effect::Send(protocol::encode(&Frame::Ok { reference, id: None })));
+        Ok(effects)
     }
 
     fn publish(

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Config;
+use crate::presence::{Change, Listing, Member, Notice};
 
 fn config(yaml: &str) -> InForce {
     Config::parse(yaml).unwrap().into()
@@ -49,6 +50,9 @@ fn show(effect: &Effect) -> String {
         Effect::Leave(room) => format!("leave {room}"),
         Effect::Publish { room, payload, .. } => format!("publish {room} {payload}"),
         Effect::ReadHistory { room, before, limit, .. } => format!("history {room} {before} {limit}"),
+        Effect::Appear { room, member } => format!("appear {room} {}", member.session),
+        Effect::Disappear(room) => format!("disappear {room}"),
+        Effect::ReadPresence { room, .. } => format!("presence {room}"),
         Effect::Refused(code) => format!("refused {}", code.as_str()),
         Effect::Resumed(recovered) => format!("resumed {recovered}"),
         Effect::Resynced(reason) => format!("resynced {}", reason.as_str()),
@@ -143,6 +147,7 @@ fn what_is_not_allowed_is_forbidden() {
     let mut world = world(r#"auth: {anonymous: {subscribe: ["open:*"], publish: ["open:1"]}}"#);
     let forbidden = r#""code":"forbidden""#;
     for frame in [
+        r#"{"type":"presence","ref":1,"room":"secret"}"#,
         r#"{"type":"subscribe","ref":1,"room":"secret"}"#,
         r#"{"type":"publish","ref":1,"room":"open:2","payload":1}"#,
         r#"{"type":"history","ref":1,"room":"secret"}"#,
@@ -242,6 +247,64 @@ fn history_is_answered_oldest_first() {
             r#"{"type":"history","ref":5,"room":"a","messages":[{"id":"7-0","timestamp":7,"payload":{}},{"id":"8-0","timestamp":8,"payload":{}}],"more":true}"#
         ]
     );
+}
+
+#[test]
+fn a_session_is_listed_where_it_asked_for_it_and_only_while_it_is_there() {
+    let mut world = world("");
+    assert_eq!(world.text(r#"{"type":"subscribe","room":"a","presence":true}"#), ["join a"]);
+    let joined = || Event::Joined { room: room("a"), position: id(1), replay: None };
+    assert_eq!(world.step(joined())[1..], ["appear a s1"]);
+    assert_eq!(world.session.present_in().count(), 1);
+    world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
+    assert_eq!(world.step(joined())[1..], [""; 0], "it is listed already");
+    world.text(r#"{"type":"subscribe","room":"a"}"#);
+    assert_eq!(world.step(joined())[1..], ["disappear a"], "the newer request counts");
+    world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
+    world.step(joined());
+    assert_eq!(world.text(r#"{"type":"unsubscribe","room":"a"}"#)[..2], ["disappear a", "leave a"]);
+    world.in_room("b", 1);
+    assert_eq!(world.session.present_in().count(), 0);
+}
+
+#[test]
+fn a_listed_session_whose_new_subscription_fails_is_listed_no_more() {
+    let mut world = world("");
+    world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
+    world.step(Event::Joined { room: room("a"), position: id(1), replay: None });
+    world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
+    let refusal = Refusal::new(None, Code::Unavailable, "away");
+    assert_eq!(world.step(Event::JoinFailed { room: room("a"), refusal })[..2], ["disappear a", "leave a"]);
+}
+
+#[test]
+fn notices_are_for_those_who_are_listed() {
+    let mut world = world("");
+    let member = |session: &str| Member { session: session.into(), user: Some("u".into()) };
+    let notice = Notice::new(&room("a"), Change::Join, &[member("s2")], 2);
+    assert_eq!(world.step(Event::Notice(Arc::clone(&notice))), [""; 0]);
+    world.in_room("a", 1);
+    assert_eq!(world.step(Event::Notice(Arc::clone(&notice))), [""; 0]);
+    world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
+    world.step(Event::Joined { room: room("a"), position: id(1), replay: None });
+    assert_eq!(
+        world.step(Event::Notice(notice)),
+        [r#"{"type":"join","room":"a","members":[{"session":"s2","user":"u"}],"count":2}"#]
+    );
+}
+
+#[test]
+fn who_is_there_is_answered_also_to_those_who_are_not() {
+    let mut world = world("");
+    assert_eq!(world.text(r#"{"type":"presence","ref":6,"room":"a"}"#), ["presence a"]);
+    let listing = Arc::new(Listing { members: vec![Member { session: "x".into(), user: None }], count: 1 });
+    assert_eq!(
+        world.step(Event::PresenceRead { reference: Some(6), room: room("a"), result: Ok(listing) }),
+        [r#"{"type":"presence","ref":6,"room":"a","members":[{"session":"x"}],"count":1}"#]
+    );
+    let refusal = Refusal::new(Some(6), Code::Unavailable, "away");
+    let effects = world.step(Event::PresenceRead { reference: Some(6), room: room("a"), result: Err(refusal) });
+    assert!(effects[1].contains(r#""ref":6,"code":"unavailable""#), "{effects:?}");
 }
 
 #[test]

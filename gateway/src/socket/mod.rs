@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use crate::clock;
 use crate::entry::{Text, frame_cost};
 use crate::outbox::{Item, Taken};
-use crate::protocol::{self, Protocol, Request};
+use crate::protocol::{self, Protocol, Refusal, Request};
 use crate::room::RoomId;
 use crate::session::{Effect, Event, Session};
 use crate::shard::Connection;
@@ -298,6 +298,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
                 self.operations.push(history(Arc::clone(&self.shared), reference, room, before, limit));
                 Ok(())
             }
+            Effect::Appear { room, member } => {
+                self.shared.presence.join(&room, &self.connection, member);
+                Ok(())
+            }
+            Effect::Disappear(room) => {
+                self.shared.presence.leave(&room, self.connection.id);
+                Ok(())
+            }
+            Effect::ReadPresence { reference, room } => {
+                self.shared.presence.ask(&room, &self.connection, reference);
+                Ok(())
+            }
             Effect::Refused(code) => {
                 self.shared.metrics.refused(code);
                 Ok(())
@@ -318,6 +330,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
         self.connection.outbox.close();
         let written = self.unflushed.take().unwrap_or_default();
         self.connection.outbox.release(written.bytes);
+        for room in self.session.present_in() {
+            self.shared.presence.leave(room, self.connection.id);
+        }
         let rooms: Vec<RoomId> = self.session.rooms().cloned().collect();
         // Joins under way first: one that is done after we left would stay for ever.
         self.operations.clear();
@@ -344,6 +359,11 @@ fn event(item: Item) -> Event {
     match item {
         Item::Message(delivery) => Event::Message(delivery),
         Item::Gap { room, reason, position } => Event::Gap { room, reason, position },
+        Item::Notice(notice) => Event::Notice(notice),
+        Item::Presence { reference, room, result } => {
+            let result = result.map_err(|error| Refusal { reference, ..operations::refusal(&error) });
+            Event::PresenceRead { reference, room, result }
+        }
         Item::Drain { retry_after_ms, deadline_ms } => Event::Drain { retry_after_ms, deadline_ms },
         Item::DrainCancelled => Event::DrainCancelled,
         Item::DrainForced => Event::DrainForced,

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// Something under way.
 pub(super) type Operation = Pin<Box<dyn Future<Output = Event> + Send>>;
 
-fn refusal(error: &LogError) -> Refusal {
+pub(super) fn refusal(error: &LogError) -> Refusal {
     Refusal::new(None, Code::Unavailable, error.to_string())
 }
 
