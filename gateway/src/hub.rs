@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 
 use crate::config::Shared;
 use crate::entry::{Delivery, Entry, EntryId};
 use crate::error::LogError;
-use crate::log::{Feed, Log, Token};
+use crate::log::{Feed, Log, Signal, Token};
 use crate::metrics::Metrics;
 use crate::outbox::{Item, Pushed};
 use crate::protocol::Reason;
 use crate::room::RoomId;
 use crate::shard::{Connection, ConnectionId, Connections};
+
+/// Signals kept for those who listen slowly.
+const SIGNALS: usize = 4096;
 
 /// The rooms that have local members.
 pub struct Hub {
@@ -27,6 +30,7 @@ pub struct Hub {
     rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_token: AtomicU64,
     subscriptions: AtomicU64,
+    signals: broadcast::Sender<Signal>,
 }
 
 struct Room {
@@ -76,6 +80,7 @@ impl Hub {
             rooms: Mutex::default(),
             next_token: AtomicU64::new(1),
             subscriptions: AtomicU64::new(0),
+            signals: broadcast::Sender::new(SIGNALS),
         }
     }
 
@@ -87,6 +92,11 @@ impl Hub {
     /// The log.
     pub fn log(&self) -> &Arc<dyn Log> {
         self.log.get().expect("a log is attached at the start")
+    }
+
+    /// What gateways of the cluster tell from now on. Who listens too slowly misses some: they are hints.
+    pub fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.subscribe()
     }
 
     /// Number of rooms with local members.
@@ -192,5 +202,10 @@ impl Feed for Hub {
         let mut state = entry.state.lock();
         state.position = position;
         self.push(&state, &[Item::Gap { room: room.clone(), reason, position }]);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Nobody may be listening.
+        let _ = self.signals.send(signal);
     }
 }

@@ -12,6 +12,7 @@ pub mod entry;
 pub mod error;
 pub mod handshake;
 pub mod hub;
+pub mod idempotency;
 pub mod log;
 pub mod metrics;
 mod origin;

@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 
 use super::continuity::recovered;
 use super::*;
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::config::{self, Config, Shared, TrimStrategy};
+use crate::idempotency::IdempotencyKey;
 use crate::metrics::Metrics;
 use crate::redis_server::RedisServer;
 
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Ear {
     heard: Mutex<Vec<(Token, EntryId, String)>>,
     gaps: Mutex<Vec<(Token, Reason, EntryId)>>,
+    signals: Mutex<Vec<Signal>>,
     more: Notify,
 }
 
@@ -30,6 +32,10 @@ impl Feed for Ear {
     }
     fn gap(&self, _room: &RoomId, token: Token, reason: Reason, position: EntryId) {
         self.gaps.lock().push((token, reason, position));
+        self.more.notify_one();
+    }
+    fn signal(&self, signal: Signal) {
+        self.signals.lock().push(signal);
         self.more.notify_one();
     }
 }
@@ -57,7 +63,12 @@ struct World {
 
 impl World {
     async fn append(&self, room: &RoomId, payload: &str) -> EntryId {
-        self.log.append(room, &payload.into(), clock::now()).await.unwrap()
+        self.log.append(room, &payload.into(), None, clock::now()).await.unwrap()
+    }
+
+    async fn append_once(&self, room: &RoomId, key: &str, now: Millis) -> EntryId {
+        let key = IdempotencyKey::parse(key).unwrap();
+        self.log.append(room, &"once".into(), Some(&key), now).await.unwrap()
     }
 
     async fn append_many(&self, room: &RoomId, count: usize) -> Vec<EntryId> {
@@ -98,6 +109,65 @@ async fn suite(world: &World) {
     a_room_that_does_not_exist_yet_can_be_watched(world).await;
     an_unwatched_room_is_silent_and_an_old_token_ends_nothing(world).await;
     an_idle_room_is_removed(world).await;
+    a_key_writes_once_per_room(world).await;
+    a_keyed_write_that_is_asked_for_many_times_at_once_is_written_once(world).await;
+    a_signal_reaches_this_gateway_too(world).await;
+    all_rooms_are_listed_page_by_page(world).await;
+}
+
+async fn a_key_writes_once_per_room(world: &World) {
+    let (one, two) = (room("keyed"), room("keyed:{2}"));
+    let now = clock::now();
+    let first = world.append_once(&one, "k", now).await;
+    assert_eq!(world.append_once(&one, "k", now + 1).await, first, "the same id, and nothing is written");
+    let other = world.append_once(&one, "k2", now).await;
+    let elsewhere = world.append_once(&two, "k", now).await;
+    assert!(other > first);
+    assert_eq!(world.append_once(&one, "k", now).await, first);
+    assert_eq!(world.append_once(&two, "k", now).await, elsewhere);
+    let entries = world.log.read_after(&one, EntryId::ZERO, 10).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [first, other]);
+    assert_eq!((entries[0].payload.as_str(), entries[0].timestamp), ("once", now));
+}
+
+async fn a_keyed_write_that_is_asked_for_many_times_at_once_is_written_once(world: &World) {
+    let room = room("keyed:together");
+    let now = clock::now();
+    let ids = futures::future::join_all((0..50).map(|_| world.append_once(&room, "k", now))).await;
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(world.log.state(&room).await.unwrap().unwrap().length, 1);
+}
+
+async fn a_signal_reaches_this_gateway_too(world: &World) {
+    let signal = Signal::CloseSession { id: "s".into() };
+    // A hint may be lost before the subscription takes effect, so it is given again.
+    let heard = async {
+        while world.ear.signals.lock().is_empty() {
+            world.log.signal(&signal).await.unwrap();
+            let _ = tokio::time::timeout(Duration::from_millis(20), world.ear.more.notified()).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("no signal");
+    assert_eq!(world.ear.signals.lock()[0], signal);
+}
+
+async fn all_rooms_are_listed_page_by_page(world: &World) {
+    for n in 0..120 {
+        world.append(&room(&format!("listed:{n}")), "1").await;
+    }
+    let (mut listed, mut cursor, mut pages) = (std::collections::BTreeSet::new(), None, 0);
+    loop {
+        let (page, next) = world.log.rooms(cursor, 25).await.unwrap();
+        listed.extend(page.into_iter().filter(|room| room.as_str().starts_with("listed:")));
+        pages += 1;
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed.len(), 120);
+    assert!(pages >= 3, "{pages}");
+    assert!(world.log.rooms(Some("\u{1}".into()), 1).await.is_err() || world.log.health().mode == Mode::Embedded);
 }
 
 async fn ids_grow_and_entries_come_back(world: &World) {
@@ -216,6 +286,26 @@ async fn the_memory_log_conforms() {
     let ear = Arc::new(Ear::default());
     let log: Arc<dyn Log> = Arc::new(memory::MemoryLog::new(settings(), Arc::clone(&ear) as _));
     suite(&World { log, ear }).await;
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_five_minutes_in_memory() {
+    let ear = Arc::new(Ear::default());
+    let world = World { log: Arc::new(memory::MemoryLog::new(settings(), Arc::clone(&ear) as _)), ear };
+    let (room, now) = (room("a"), 1_000_000);
+    let first = world.append_once(&room, "k", now).await;
+    assert_eq!(world.append_once(&room, "k", now + 299_999).await, first);
+    assert!(world.append_once(&room, "k", now + 300_000).await > first);
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_five_minutes_in_redis() {
+    let server = RedisServer::start(&[]).await;
+    let world = on_redis(&server).await;
+    world.append_once(&room("a"), "k", clock::now()).await;
+    let ttl: u64 = server.command(&["PTTL", "wscluster/idempotency-1/{room:a}/k"]).await.parse().unwrap();
+    assert!((290_000..=300_000).contains(&ttl), "{ttl}");
+    assert!(server.command(&["TTL", "room:a"]).await.parse::<i64>().unwrap() > 0, "and the room expires as always");
 }
 
 async fn on_redis(server: &RedisServer) -> World {
@@ -367,7 +457,7 @@ async fn redis_restarted_under_traffic_loses_nothing() {
     let writing = tokio::spawn(async move {
         let mut written = Vec::new();
         while stopped.try_recv().is_err() {
-            if let Ok(id) = writer.log.append(&target, &"1".into(), clock::now()).await {
+            if let Ok(id) = writer.log.append(&target, &"1".into(), None, clock::now()).await {
                 written.push(id);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -401,7 +491,7 @@ async fn without_redis_everything_is_unavailable_and_nothing_waits() {
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
     let began = tokio::time::Instant::now();
-    let result = world.log.append(&room("a"), &"1".into(), clock::now()).await;
+    let result = world.log.append(&room("a"), &"1".into(), None, clock::now()).await;
     assert!(matches!(result, Err(LogError::Unavailable(_))));
     assert!(began.elapsed() < Duration::from_millis(500));
 }

@@ -1,26 +1,31 @@
 //! The embedded log: rooms in this process's memory, with the ids and the trimming of Redis Streams. Nothing survives
 //! the process.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 
-use super::{Feed, Health, Log, Mode, StreamState, Token};
+use super::{Feed, Health, Log, Mode, RoomPage, Signal, StreamState, Token};
 use crate::clock::{self, Millis};
 use crate::config::{Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
+use crate::idempotency::{IdempotencyKey, REMEMBERED};
 use crate::room::RoomId;
 
 /// The embedded log.
 pub struct MemoryLog {
     settings: Shared,
     feed: Arc<dyn Feed>,
-    rooms: Mutex<HashMap<RoomId, Stream>>,
+    rooms: Mutex<Rooms>,
     last_sweep: Mutex<Millis>,
 }
+
+/// In order, so that they can be listed in pages.
+type Rooms = BTreeMap<RoomId, Stream>;
 
 #[derive(Default)]
 struct Stream {
@@ -29,6 +34,29 @@ struct Stream {
     added: u64,
     written_at: Millis,
     watcher: Option<Token>,
+    keys: Keys,
+}
+
+/// Idempotency keys of a room, oldest first.
+#[derive(Default)]
+struct Keys {
+    ids: HashMap<IdempotencyKey, EntryId>,
+    order: VecDeque<(Millis, IdempotencyKey)>,
+}
+
+impl Keys {
+    /// The entry that was written with a key, unless that is too long ago.
+    fn find(&mut self, key: &IdempotencyKey, now: Millis) -> Option<EntryId> {
+        while let Some((_, old)) = self.order.pop_front_if(|(at, _)| *at + REMEMBERED <= now) {
+            self.ids.remove(&old);
+        }
+        self.ids.get(key).copied()
+    }
+
+    fn remember(&mut self, key: &IdempotencyKey, id: EntryId, now: Millis) {
+        self.ids.insert(key.clone(), id);
+        self.order.push_back((now, key.clone()));
+    }
 }
 
 impl MemoryLog {
@@ -38,7 +66,7 @@ impl MemoryLog {
     }
 
     /// Removes what nobody has written to for its idle time: once a second at most, when someone writes.
-    fn sweep(&self, rooms: &mut HashMap<RoomId, Stream>, now: Millis) {
+    fn sweep(&self, rooms: &mut Rooms, now: Millis) {
         let mut last = self.last_sweep.lock();
         if now < *last + 1000 {
             return;
@@ -47,18 +75,26 @@ impl MemoryLog {
         let settings = self.settings.load();
         rooms.retain(|room, stream| {
             let ttl = settings.idle_ttl_ms(room.as_str());
+            // Keys outlive a room that is idle for less, as on Redis.
+            let ttl = if stream.keys.order.is_empty() { ttl } else { ttl.max(REMEMBERED) };
             stream.watcher.is_some() || now < stream.written_at + ttl
         });
     }
 
-    fn write(&self, room: &RoomId, payload: &Text, now: Millis) -> EntryId {
+    fn write(&self, room: &RoomId, payload: &Text, key: Option<&IdempotencyKey>, now: Millis) -> EntryId {
         let retention = self.settings.load().retention(room.as_str());
         let mut rooms = self.rooms.lock();
         self.sweep(&mut rooms, now);
         let stream = rooms.entry(room.clone()).or_default();
+        if let Some(id) = key.and_then(|key| stream.keys.find(key, now)) {
+            return id;
+        }
         let entry = Entry::new(next(stream.last, now), now, payload.clone());
         let id = entry.id;
         stream.push(entry.clone(), now);
+        if let Some(key) = key {
+            stream.keys.remember(key, id, now);
+        }
         stream.trim(&retention.trim, now);
         // Within the lock: entries of a room must be fed in order.
         if let Some(token) = stream.watcher {
@@ -115,9 +151,10 @@ impl Log for MemoryLog {
         &'a self,
         room: &'a RoomId,
         payload: &'a Text,
+        key: Option<&'a IdempotencyKey>,
         now: Millis,
     ) -> BoxFuture<'a, Result<EntryId, LogError>> {
-        ready(Ok(self.write(room, payload, now))).boxed()
+        ready(Ok(self.write(room, payload, key, now))).boxed()
     }
 
     fn read_after<'a>(
@@ -146,6 +183,23 @@ impl Log for MemoryLog {
 
     fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>> {
         ready(Ok(self.rooms.lock().get_mut(room).map_or(0, |stream| stream.trim(trim, now)))).boxed()
+    }
+
+    fn rooms(&self, cursor: Option<String>, limit: usize) -> BoxFuture<'_, Result<RoomPage, LogError>> {
+        let rooms = self.rooms.lock();
+        let after = match cursor.as_deref() {
+            Some(room) => Bound::Excluded(room),
+            None => Bound::Unbounded,
+        };
+        let mut written = rooms.range::<str, _>((after, Bound::Unbounded)).filter(|(_, stream)| stream.added > 0);
+        let page: Vec<_> = written.by_ref().take(limit).map(|(room, _)| room.clone()).collect();
+        let next = page.last().filter(|_| written.next().is_some()).map(ToString::to_string);
+        ready(Ok((page, next))).boxed()
+    }
+
+    fn signal<'a>(&'a self, signal: &'a Signal) -> BoxFuture<'a, Result<(), LogError>> {
+        self.feed.signal(signal.clone());
+        ready(Ok(())).boxed()
     }
 
     fn watch<'a>(&'a self, room: &'a RoomId, token: Token) -> BoxFuture<'a, Result<EntryId, LogError>> {

@@ -3,6 +3,7 @@
 pub mod continuity;
 pub mod memory;
 pub mod redis;
+mod signal;
 
 #[cfg(test)]
 mod conformance;
@@ -13,10 +14,12 @@ use crate::clock::Millis;
 use crate::config::Trim;
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
+use crate::idempotency::IdempotencyKey;
 use crate::protocol::Reason;
 use crate::room::RoomId;
 
 pub use continuity::StreamState;
+pub use signal::Signal;
 
 /// Identifies one act of watching, so that a late `unwatch` does not end a newer one.
 pub type Token = u64;
@@ -24,10 +27,13 @@ pub type Token = u64;
 /// A backend. Futures may be dropped at any time.
 pub trait Log: Send + Sync + 'static {
     /// Writes an entry, trims the room and renews its expiry. The id is greater than every id of the room before it.
+    /// With a `key` that was used for this room within the last [`crate::idempotency::REMEMBERED`] milliseconds nothing
+    /// is written, and the id is the one of then.
     fn append<'a>(
         &'a self,
         room: &'a RoomId,
         payload: &'a Text,
+        key: Option<&'a IdempotencyKey>,
         now: Millis,
     ) -> BoxFuture<'a, Result<EntryId, LogError>>;
 
@@ -53,6 +59,14 @@ pub trait Log: Send + Sync + 'static {
     /// Removes the oldest entries as `trim` says; returns how many.
     fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>>;
 
+    /// A page of the rooms that have a stream, and where the next page begins; `None` there is the end. `limit` is
+    /// about how many: Redis may return somewhat more, fewer while there are more pages, or a room twice
+    /// (<https://redis.io/docs/latest/commands/scan/>).
+    fn rooms(&self, cursor: Option<String>, limit: usize) -> BoxFuture<'_, Result<RoomPage, LogError>>;
+
+    /// Tells every gateway of the cluster, this one included. A hint: it may be lost.
+    fn signal<'a>(&'a self, signal: &'a Signal) -> BoxFuture<'a, Result<(), LogError>>;
+
     /// Begins to feed a room's entries, and returns the id after which they begin. A later `watch` of the same room
     /// replaces an earlier one.
     fn watch<'a>(&'a self, room: &'a RoomId, token: Token) -> BoxFuture<'a, Result<EntryId, LogError>>;
@@ -67,12 +81,17 @@ pub trait Log: Send + Sync + 'static {
     fn health(&self) -> Health;
 }
 
+/// Rooms, and the cursor of the next page.
+pub type RoomPage = (Vec<RoomId>, Option<String>);
+
 /// Takes what a log feeds. Entries of a room come in order, each once.
 pub trait Feed: Send + Sync + 'static {
     /// New entries of a watched room, oldest first; the last one's id is the room's position from now on.
     fn entries(&self, room: &RoomId, token: Token, entries: Vec<Entry>);
     /// Entries of a watched room were lost to the reader; feeding goes on after `position`.
     fn gap(&self, room: &RoomId, token: Token, reason: Reason, position: EntryId);
+    /// A gateway of the cluster, perhaps this one, tells something.
+    fn signal(&self, signal: Signal);
 }
 
 /// How a log is read.

@@ -59,7 +59,7 @@ async fn try_join(
 
 pub(super) fn publish(shared: Arc<Shared>, reference: Option<u64>, room: RoomId, payload: Text) -> Operation {
     async move {
-        let result = shared.hub.log().append(&room, &payload, clock::now()).await;
+        let result = shared.hub.log().append(&room, &payload, None, clock::now()).await;
         shared.metrics.published(result.as_ref().err());
         Event::Published { reference, result: result.map_err(|error| Refusal { reference, ..refusal(&error) }) }
     }

@@ -3,8 +3,11 @@
 
 mod address;
 mod codec;
+mod commands;
+mod keys;
 mod link;
 mod reader;
+mod rooms;
 mod subscriber;
 mod table;
 mod writer;
@@ -17,17 +20,20 @@ use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Feed, Health, Log, StreamState, Token};
+use super::{Feed, Health, Log, RoomPage, Signal, StreamState, Token};
 use crate::clock::Millis;
 use crate::config::{InForce, Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
+use crate::idempotency::IdempotencyKey;
 use crate::log::continuity::Position;
 use crate::metrics::Metrics;
 use crate::room::RoomId;
 
 pub use address::{Address, AddressError};
 use codec::Found;
+pub use commands::Commands;
+use keys::Keys;
 use link::Link;
 use table::Table;
 use writer::{Append, trim_arguments};
@@ -50,27 +56,9 @@ struct Inner {
     appends: mpsc::UnboundedSender<Append>,
     table: Table,
     keys: Keys,
+    feed: Arc<dyn Feed>,
     settings: Shared,
     metrics: Arc<Metrics>,
-}
-
-/// Names in Redis.
-struct Keys {
-    prefix: String,
-    channel_prefix: String,
-}
-
-impl Keys {
-    fn new(prefix: &str, database: i64) -> Self {
-        // https://redis.io/docs/latest/develop/use/keyspace-notifications/
-        Self { prefix: prefix.to_owned(), channel_prefix: format!("__keyspace@{database}__:{prefix}") }
-    }
-    fn stream(&self, room: &RoomId) -> String {
-        format!("{}{room}", self.prefix)
-    }
-    fn channel(&self, room: &RoomId) -> String {
-        format!("{}{room}", self.channel_prefix)
-    }
 }
 
 impl RedisLog {
@@ -86,13 +74,19 @@ impl RedisLog {
             appends,
             table: Table::default(),
             keys,
+            feed,
             settings,
             metrics,
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber::run(Arc::clone(&inner), address)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(writer::run(Arc::clone(&inner), asked)));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(reader::run(Arc::clone(&inner), feed)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(reader::run(Arc::clone(&inner))));
         Arc::new(Self { inner, stop })
+    }
+
+    /// For what else is kept in the same Redis.
+    pub fn commands(&self) -> Commands {
+        Commands::new(Arc::clone(&self.inner))
     }
 }
 
@@ -102,9 +96,15 @@ impl Inner {
     }
 
     /// Asks the writer at once: entries are written in the order of calls, however the answers are awaited.
-    async fn append(&self, room: &RoomId, payload: &Text, now: Millis) -> Result<EntryId, LogError> {
+    async fn append(
+        &self,
+        room: &RoomId,
+        payload: &Text,
+        key: Option<&IdempotencyKey>,
+        now: Millis,
+    ) -> Result<EntryId, LogError> {
         let (answer, answered) = oneshot::channel();
-        let append = Append { room: room.clone(), payload: payload.clone(), now, answer };
+        let append = Append { room: room.clone(), payload: payload.clone(), key: key.cloned(), now, answer };
         let stopped = || LogError::Unavailable("the gateway stops".into());
         self.appends.send(append).map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
@@ -155,6 +155,11 @@ impl Inner {
         self.commands.query(&mut command).await
     }
 
+    async fn signal(&self, signal: &Signal) -> Result<(), LogError> {
+        let text = serde_json::to_string(signal).expect("a signal is JSON");
+        self.commands.query(redis::cmd("PUBLISH").arg(self.keys.signals()).arg(text)).await
+    }
+
     /// `$` becomes an id once, here.
     async fn watch(&self, room: &RoomId, token: Token) -> Result<EntryId, LogError> {
         let state = self.state(&self.reads, room).await?;
@@ -169,9 +174,10 @@ impl Log for RedisLog {
         &'a self,
         room: &'a RoomId,
         payload: &'a Text,
+        key: Option<&'a IdempotencyKey>,
         now: Millis,
     ) -> BoxFuture<'a, Result<EntryId, LogError>> {
-        self.inner.append(room, payload, now).boxed()
+        self.inner.append(room, payload, key, now).boxed()
     }
 
     fn read_after<'a>(
@@ -199,6 +205,14 @@ impl Log for RedisLog {
 
     fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>> {
         self.inner.trim(room, trim, now).boxed()
+    }
+
+    fn rooms(&self, cursor: Option<String>, limit: usize) -> BoxFuture<'_, Result<RoomPage, LogError>> {
+        rooms::page(&self.inner, cursor, limit).boxed()
+    }
+
+    fn signal<'a>(&'a self, signal: &'a Signal) -> BoxFuture<'a, Result<(), LogError>> {
+        self.inner.signal(signal).boxed()
     }
 
     fn watch<'a>(&'a self, room: &'a RoomId, token: Token) -> BoxFuture<'a, Result<EntryId, LogError>> {

@@ -14,7 +14,7 @@ use super::{Inner, Position, link};
 use crate::clock;
 use crate::entry::EntryId;
 use crate::error::LogError;
-use crate::log::{Feed, Mode, continuity};
+use crate::log::{Mode, continuity};
 use crate::protocol::Reason;
 use crate::room::RoomId;
 
@@ -34,8 +34,8 @@ const POLL: Duration = Duration::from_millis(20);
 const PROOF_EVERY: Duration = Duration::from_mins(5);
 
 /// Reads for ever.
-pub(super) async fn run(inner: Arc<Inner>, feed: Arc<dyn Feed>) {
-    let mut reader = Reader { inner, feed, attempt: 0 };
+pub(super) async fn run(inner: Arc<Inner>) {
+    let mut reader = Reader { inner, attempt: 0 };
     let mut made = reader.inner.reads.made();
     let mut sweep_at = Instant::now() + WATCHFUL_SWEEP;
     let mut proof_at = Instant::now() + PROOF_EVERY;
@@ -57,7 +57,6 @@ pub(super) async fn run(inner: Arc<Inner>, feed: Arc<dyn Feed>) {
 
 struct Reader {
     inner: Arc<Inner>,
-    feed: Arc<dyn Feed>,
     attempt: u32,
 }
 
@@ -140,7 +139,7 @@ impl Reader {
             },
         };
         if self.inner.table.advance(room, watch.token, position) {
-            self.feed.gap(room, watch.token, reason, position.id);
+            self.inner.feed.gap(room, watch.token, reason, position.id);
         }
         let entries = if reason == Reason::Reset { Vec::new() } else { entries };
         Ok(self.deliver(room, watch, position, entries, limit))
@@ -152,7 +151,7 @@ impl Reader {
         if self.inner.table.advance(room, watch.token, at.advanced(last.entry.id, count as u64)) {
             entries.iter().flat_map(|each| &each.oddities).for_each(|oddity| self.inner.metrics.odd_entry(oddity));
             self.renew(room);
-            self.feed.entries(room, watch.token, entries.into_iter().map(|each| each.entry).collect());
+            self.inner.feed.entries(room, watch.token, entries.into_iter().map(|each| each.entry).collect());
         }
         if count >= limit {
             self.inner.table.mark([room]);
@@ -202,8 +201,7 @@ impl Reader {
     }
 
     fn mark(&self, keys: &[String]) -> usize {
-        let room = |key: &String| RoomId::parse(key.strip_prefix(&self.inner.keys.prefix)?).ok();
-        let rooms: Vec<_> = keys.iter().filter_map(room).collect();
+        let rooms: Vec<_> = keys.iter().filter_map(|key| self.inner.keys.room(key)).collect();
         self.inner.table.mark(&rooms)
     }
 

@@ -98,6 +98,9 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
     let (mut sink, mut messages) = connection.split();
     let mut subscribed = HashSet::new();
     drop(inner.table.take_changes());
+    if let Err(reason) = answered(sink.subscribe(inner.keys.signals())).await {
+        return reason;
+    }
     if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, inner.table.rooms()).await {
         return reason;
     }
@@ -107,9 +110,7 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
         tokio::select! {
             message = messages.next() => {
                 let Some(message) = message else { return "closed".into() };
-                if let Some(room) = message.get_channel_name().strip_prefix(&inner.keys.channel_prefix) {
-                    inner.table.hint(room);
-                }
+                heard(inner, &message);
             }
             () = inner.table.changed.notified() => {
                 if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, inner.table.take_changes()).await {
@@ -123,6 +124,14 @@ async fn follow(inner: &Inner, connection: PubSub) -> String {
                 }
             }
         }
+    }
+}
+
+fn heard(inner: &Inner, message: &redis::Msg) {
+    match inner.keys.room_of_channel(message.get_channel_name()) {
+        Some(room) => inner.table.hint(room),
+        // Whatever cannot be read is from a newer gateway.
+        None => drop(serde_json::from_slice(message.get_payload_bytes()).map(|signal| inner.feed.signal(signal))),
     }
 }
 

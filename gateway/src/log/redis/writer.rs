@@ -11,6 +11,7 @@ use crate::clock::Millis;
 use crate::config::{Trim, TrimStrategy};
 use crate::entry::{EntryId, Text};
 use crate::error::LogError;
+use crate::idempotency::{IdempotencyKey, REMEMBERED};
 use crate::room::RoomId;
 
 /// Entries of one pipeline.
@@ -22,6 +23,7 @@ const TRIM_LIMIT: u64 = 1000;
 pub(super) struct Append {
     pub(super) room: RoomId,
     pub(super) payload: Text,
+    pub(super) key: Option<IdempotencyKey>,
     pub(super) now: Millis,
     pub(super) answer: oneshot::Sender<Result<EntryId, LogError>>,
 }
@@ -57,13 +59,35 @@ fn parse(id: &str) -> Result<EntryId, LogError> {
 
 fn add(inner: &Inner, pipeline: &mut Pipeline, append: &Append) {
     let retention = inner.config().retention(append.room.as_str());
-    let key = inner.keys.stream(&append.room);
+    let stream = inner.keys.stream(&append.room);
+    if let Some(key) = &append.key {
+        let mut command = redis::cmd("EVAL");
+        command.arg(ONCE).arg(2).arg(stream).arg(inner.keys.idempotency(&append.room, key));
+        command.arg(REMEMBERED).arg(retention.idle_ttl_seconds);
+        entry_arguments(&mut command, &retention.trim, append);
+        pipeline.add_command(command);
+        return;
+    }
     let mut command = redis::cmd("XADD");
-    command.arg(&key);
-    trim_arguments(&mut command, &retention.trim, append.now);
-    command.arg("*").arg(&["type", "message", "payload", append.payload.as_str(), "timestamp"]).arg(append.now);
+    command.arg(&stream);
+    entry_arguments(&mut command, &retention.trim, append);
     pipeline.add_command(command);
-    pipeline.cmd("EXPIRE").arg(&key).arg(retention.idle_ttl_seconds).ignore();
+    pipeline.cmd("EXPIRE").arg(stream).arg(retention.idle_ttl_seconds).ignore();
+}
+
+/// Writes an entry unless its idempotency key is known, and remembers the key; all at once.
+const ONCE: &str = "\
+local id = redis.call('GET', KEYS[2]) \
+if id then return id end \
+id = redis.call('XADD', KEYS[1], unpack(ARGV, 3)) \
+redis.call('SET', KEYS[2], id, 'PX', ARGV[1]) \
+redis.call('EXPIRE', KEYS[1], ARGV[2]) \
+return id";
+
+/// What follows the key in `XADD`.
+fn entry_arguments(command: &mut redis::Cmd, trim: &Trim, append: &Append) {
+    trim_arguments(command, trim, append.now);
+    command.arg("*").arg(&["type", "message", "payload", append.payload.as_str(), "timestamp"]).arg(append.now);
 }
 
 /// `MAXLEN`/`MINID` (<https://redis.io/docs/latest/commands/xadd/>). `LIMIT` goes with `~` only.
