@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth::ApiKeys;
 use crate::config::{Config, ConfigError, watch};
 use crate::log::redis::{Address, AddressError};
 
@@ -51,6 +52,10 @@ pub struct Serve {
     /// File with the token that admin calls which change something must show
     #[arg(long, env = "WSCLUSTER_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// File with the keys of the HTTP API, one a line, followed while running
+    /// [default: /etc/wscluster/keys/api-key where it exists]
+    #[arg(long, env = "WSCLUSTER_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
     /// Name of this gateway in `welcome` [default: the host's name]
     #[arg(long, env = "WSCLUSTER_POD_NAME", value_name = "NAME")]
     pub node: Option<String>,
@@ -76,9 +81,11 @@ pub enum SettingsError {
     /// `--redis`.
     #[error("--redis: {0}")]
     Redis(#[from] AddressError),
-    /// `--admin-token-file`.
-    #[error("--admin-token-file {}: {reason}", path.display())]
+    /// `--admin-token-file` or `--api-key-file`.
+    #[error("{flag} {}: {reason}", path.display())]
     Token {
+        /// The flag.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -103,6 +110,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The admin token.
     pub admin_token: Option<String>,
+    /// File with the keys of the HTTP API.
+    pub api_key_file: Option<PathBuf>,
     /// Name of this gateway.
     pub node: String,
 }
@@ -157,18 +166,31 @@ impl Serve {
             config,
             socket: self.socket.unwrap_or_else(|| default_socket(admin_listen.port())),
             admin_token: self.admin_token_file.as_deref().map(read_token).transpose()?,
+            api_key_file: self.api_key_file.map_or_else(|| Ok(default_api_keys()), api_keys)?,
             node: self.node.filter(|name| !name.is_empty()).unwrap_or_else(host_name),
         })
     }
 }
 
 fn read_token(path: &Path) -> Result<String, SettingsError> {
-    let error = |reason: String| SettingsError::Token { path: path.to_owned(), reason };
+    let error = |reason: String| SettingsError::Token { flag: "--admin-token-file", path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
     match text.trim() {
         "" => Err(error("is empty: write a token into it".into())),
         token => Ok(token.to_owned()),
     }
+}
+
+/// A file that was asked for must hold a key from the start.
+fn api_keys(path: PathBuf) -> Result<Option<PathBuf>, SettingsError> {
+    match ApiKeys::read(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(reason) => Err(SettingsError::Token { flag: "--api-key-file", path, reason }),
+    }
+}
+
+fn default_api_keys() -> Option<PathBuf> {
+    Some(PathBuf::from("/etc/wscluster/keys/api-key")).filter(|path| path.exists())
 }
 
 fn host_name() -> String {
@@ -188,6 +210,7 @@ impl Settings {
             ("config".into(), optional(self.config_file.as_ref().map(|path| text(&path.display())))),
             ("socket".into(), text(&self.socket.display())),
             ("adminToken".into(), optional(self.admin_token.as_ref().map(|_| "***".into()))),
+            ("apiKeyFile".into(), optional(self.api_key_file.as_ref().map(|path| text(&path.display())))),
             ("node".into(), text(&self.node)),
         ]);
         let process = serde_yaml::to_string(&process).expect("a mapping of strings is YAML");

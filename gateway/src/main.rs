@@ -45,6 +45,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         redis: settings.redis,
         node: settings.node,
         admin_token: settings.admin_token,
+        api_key_file: settings.api_key_file,
         metrics,
     };
     server::run(World { public, admin, socket, parts }, signals()?).await;

@@ -1,10 +1,12 @@
 //! What the parts of a running gateway share: settings, rooms, connections, metrics, the drain. Knows no listener.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Authenticator;
 use crate::clock;
 use crate::config::{self, InForce};
 use crate::drain::Drain;
@@ -27,6 +29,8 @@ pub struct Parts {
     pub node: String,
     /// Needed for admin calls that change something, when set.
     pub admin_token: Option<String>,
+    /// File with the keys of the HTTP API, followed while running.
+    pub api_key_file: Option<PathBuf>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -49,6 +53,8 @@ pub struct Shared {
     pub node: Arc<str>,
     /// Needed for admin calls that change something, when set.
     pub admin_token: Option<String>,
+    /// Checks credentials.
+    pub auth: Arc<Authenticator>,
     /// Connections being served.
     pub tasks: TaskTracker,
     handshakes: Mutex<Bucket>,
@@ -76,6 +82,7 @@ impl Shared {
             metrics,
             node: parts.node.as_str().into(),
             admin_token: parts.admin_token.clone(),
+            auth: Authenticator::start(Arc::clone(&parts.settings), parts.api_key_file.clone()),
             tasks: TaskTracker::new(),
             handshakes: Mutex::new(Bucket::full(clock::now())),
         })

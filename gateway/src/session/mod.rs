@@ -18,6 +18,7 @@ pub use event::{Closing, Effect, Event, Replay};
 pub use heartbeat::Heartbeat;
 pub use limits::Bucket;
 
+use crate::auth::{self, Identity};
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{Delivery, Entry, EntryId};
@@ -45,6 +46,9 @@ pub struct Session {
     /// Pings and their answers.
     pub heartbeat: Heartbeat,
     leaves_at: Option<Millis>,
+    /// Who the client is; `None` is anonymous, judged by the settings.
+    #[serde(with = "auth::written")]
+    pub identity: Option<Arc<Identity>>,
     closing: bool,
 }
 
@@ -85,8 +89,15 @@ impl Session {
             joins: Bucket::full(now),
             heartbeat: Heartbeat::new(&config.heartbeat, now, jitter),
             leaves_at: None,
+            identity: None,
             closing: false,
         }
+    }
+
+    /// The same for a client that has shown a token.
+    #[must_use]
+    pub fn with_identity(self, identity: Option<Arc<Identity>>) -> Self {
+        Self { identity, ..self }
     }
 
     /// The rooms that it is in, or is about to be in.

@@ -2,6 +2,7 @@
 
 use super::event::{Closing, Effect};
 use super::{Joining, Session};
+use crate::auth;
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{EntryId, Text};
@@ -35,7 +36,7 @@ impl Session {
             return vec![Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
         };
         let room = room.clone();
-        if !config.may_publish(room.as_str()) {
+        if !self.may_publish(&room, config) {
             return vec![Effect::Refused(Code::Forbidden), Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
         }
         match self.spend(None, config, now) {
@@ -76,7 +77,7 @@ impl Session {
         if !self.joins.take(f64::from(limits.messages_per_second), burst, now) {
             return Err(limited(reference));
         }
-        if !config.may_subscribe(room.as_str()) {
+        if !self.may_subscribe(&room, config) {
             return Err(forbidden(reference));
         }
         if !self.subscriptions.contains_key(&room) && self.subscriptions.len() >= limits.max_rooms_per_connection {
@@ -125,7 +126,7 @@ impl Session {
         now: Millis,
     ) -> Result<Vec<Effect>, Refusal> {
         self.spend(reference, config, now)?;
-        if !config.may_publish(room.as_str()) {
+        if !self.may_publish(&room, config) {
             return Err(forbidden(reference));
         }
         Ok(vec![Effect::Publish { reference, room, payload }])
@@ -133,7 +134,15 @@ impl Session {
 
     fn read(&mut self, reference: Option<u64>, room: &RoomId, config: &InForce, now: Millis) -> Result<(), Refusal> {
         self.spend(reference, config, now)?;
-        if config.may_subscribe(room.as_str()) { Ok(()) } else { Err(forbidden(reference)) }
+        if self.may_subscribe(room, config) { Ok(()) } else { Err(forbidden(reference)) }
+    }
+
+    fn may_subscribe(&self, room: &RoomId, config: &InForce) -> bool {
+        auth::may_subscribe(self.identity.as_deref(), room, config)
+    }
+
+    fn may_publish(&self, room: &RoomId, config: &InForce) -> bool {
+        auth::may_publish(self.identity.as_deref(), room, config)
     }
 
     fn spend(&mut self, reference: Option<u64>, config: &InForce, now: Millis) -> Result<(), Refusal> {

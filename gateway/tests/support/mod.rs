@@ -65,6 +65,7 @@ impl Gateway {
             redis: redis.map(|url| Address::parse(url).unwrap()),
             node: "test".into(),
             admin_token: token.map(ToOwned::to_owned),
+            api_key_file: None,
             metrics: Arc::new(Metrics::new()),
         };
         let world = World { public, admin, socket: None, parts };
