@@ -23,15 +23,8 @@ const CLOSE_REASONS: &[&str] = &[
     "unavailable",
     "protocol_error",
 ];
-const REJECT_REASONS: &[&str] = &[
-    "max_connections",
-    "connections_per_ip",
-    "handshake_rate",
-    "origin",
-    "bad_request",
-    "forbidden",
-    "proxy_protocol",
-];
+const REJECT_REASONS: &[&str] =
+    &["max_connections", "connections_per_ip", "handshake_rate", "origin", "bad_request", "forbidden"];
 
 pub(super) struct Connections {
     active: Gauge,
