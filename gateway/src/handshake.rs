@@ -86,6 +86,9 @@ pub async fn upgrade(
 
 fn admit(shared: &Arc<Shared>, peer: SocketAddr, request: &Request) -> Result<(Wish, Place), Refused> {
     let config = shared.config();
+    if request.version() < http::Version::HTTP_11 {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1"));
+    }
     let wish = wish(request.headers(), request.uri().query(), &config)?;
     if !shared.handshake_in_time(&config) {
         return Err(Refused::busy("handshake_rate", "too many handshakes: try again"));
@@ -117,10 +120,20 @@ fn websocket_key(headers: &HeaderMap) -> Result<String, Refused> {
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, "bad_request", "WebSocket version 13 is spoken here"));
     }
-    match headers.get(header::SEC_WEBSOCKET_KEY) {
-        Some(key) => Ok(derive_accept_key(key.as_bytes())),
-        None => Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", "Sec-WebSocket-Key is missing")),
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).into_iter();
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
+        _ => {
+            let message = "Sec-WebSocket-Key must be there once: 16 bytes in base64";
+            Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", message))
+        }
     }
+}
+
+/// 16 bytes in base64 (RFC 6455 section 4.2.1).
+fn is_key(key: &[u8]) -> bool {
+    let of_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(of_base64))
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
