@@ -3,6 +3,7 @@
 //! `server::run` is the entry point; the caller brings listeners, settings and the shutdown signal. Deciding code
 //! (`session`, `protocol`, `log::continuity`, `drain::pace`) does no IO.
 
+pub mod affinity;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -20,6 +21,7 @@ mod origin;
 pub mod outbox;
 pub mod presence;
 pub mod protocol;
+pub mod proxy_protocol;
 pub mod replay;
 pub mod room;
 pub mod routes;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::outbox::Item;
+use crate::proxy_protocol;
 use crate::routes;
 use crate::shared::{Parts, Shared};
 
@@ -51,8 +52,8 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     let public = routes::public(Arc::clone(&shared));
     let admin = routes::admin(Arc::clone(&shared), routes::Trust::Token);
     let local = routes::admin(Arc::clone(&shared), routes::Trust::Local);
-    servers.spawn(serve_tcp(world.public, public, stop.clone()));
-    servers.spawn(serve_tcp(world.admin, admin, stop.clone()));
+    servers.spawn(serve_tcp(world.public, public, Some(Arc::clone(&shared)), stop.clone()));
+    servers.spawn(serve_tcp(world.admin, admin, None, stop.clone()));
     if let Some(socket) = world.socket {
         servers.spawn(serve_unix(socket, local, stop.clone()));
     }
@@ -84,20 +85,41 @@ async fn leave(shared: &Arc<Shared>, shutdown: &mut mpsc::Receiver<Shutdown>) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let mut make = router.into_make_service_with_connect_info::<SocketAddr>();
+/// `clients` is there where clients come in: the settings say whether a load balancer names them first.
+async fn serve_tcp(listener: TcpListener, router: Router, clients: Option<Arc<Shared>>, stop: CancellationToken) {
+    let make = router.into_make_service_with_connect_info::<SocketAddr>();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((mut stream, peer)) => {
                 tune(&stream);
-                let Ok(service) = make.call(peer).await;
-                tokio::spawn(serve_http(stream, service, stop.clone()));
+                let (mut make, clients, stop) = (make.clone(), clients.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let Some(peer) = client_address(&mut stream, peer, clients.as_deref()).await else { return };
+                    let Ok(service) = make.call(peer).await;
+                    serve_http(stream, service, stop).await;
+                });
             }
             Err(error) => not_accepted(&error).await,
+        }
+    }
+}
+
+/// Who the client is: the other end, or whom the load balancer names. `None`: it should have named one, and did not.
+async fn client_address(stream: &mut TcpStream, peer: SocketAddr, clients: Option<&Shared>) -> Option<SocketAddr> {
+    let Some(shared) = clients.filter(|shared| shared.config().proxy_protocol) else { return Some(peer) };
+    match proxy_protocol::read(stream).await {
+        Ok(named) => Some(named.unwrap_or(peer)),
+        // A health check that only connects.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
+        Err(error) => {
+            // Counted, not logged loudly: whoever reaches the port can do this as often as he likes.
+            tracing::debug!(%peer, %error, "a connection was closed");
+            shared.metrics.rejected("proxy_protocol");
+            None
         }
     }
 }

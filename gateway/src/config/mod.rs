@@ -54,6 +54,9 @@ pub enum ConfigError {
 pub struct Config {
     /// Connections beyond this are refused with 503.
     pub max_connections: usize,
+    /// Clients come through a load balancer that sends the PROXY protocol, version 2, first. Connections without it are
+    /// closed.
+    pub proxy_protocol: bool,
     /// How streams of rooms are named, trimmed and expired.
     pub streams: Streams,
     /// What one client may do.
@@ -72,6 +75,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 50_000,
+            proxy_protocol: false,
             streams: Streams::default(),
             limits: Limits::default(),
             backpressure: Backpressure::default(),
@@ -310,6 +314,7 @@ mod tests {
     fn the_documented_file_is_accepted() {
         let yaml = r#"
 maxConnections: 50000
+proxyProtocol: false
 streams: {keyPrefix: "room:", trim: {strategy: MaxLen, maxLen: 1000, approximate: true}, idleTtlSeconds: 86400, overrides: [{match: "news:*", trim: {strategy: MinId, maxAgeSeconds: 60}, idleTtlSeconds: 60}]}
 limits: {maxMessageBytes: 65536, maxRoomsPerConnection: 100, messagesPerSecond: 50, burst: 100, connectionsPerIp: 0, handshakesPerSecond: 2000, authTimeoutSeconds: 10}
 backpressure: {maxBufferedBytes: 1000000, totalBufferBytes: 268435456, policy: Disconnect}

@@ -23,8 +23,15 @@ const CLOSE_REASONS: &[&str] = &[
     "unavailable",
     "protocol_error",
 ];
-const REJECT_REASONS: &[&str] =
-    &["max_connections", "connections_per_ip", "handshake_rate", "origin", "bad_request", "forbidden"];
+const REJECT_REASONS: &[&str] = &[
+    "max_connections",
+    "connections_per_ip",
+    "handshake_rate",
+    "origin",
+    "bad_request",
+    "forbidden",
+    "proxy_protocol",
+];
 
 pub(super) struct Connections {
     active: Gauge,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Code;
 use crate::entry::{EntryId, Text};
+use crate::idempotency::IdempotencyKey;
 use crate::room::RoomId;
 
 /// A client's request, understood.
@@ -38,6 +39,8 @@ pub enum Request {
         room: RoomId,
         /// JSON, as the client wrote it.
         payload: Text,
+        /// Write it once, however often it is asked for with this key.
+        key: Option<IdempotencyKey>,
     },
     /// Read back.
     History {
@@ -155,11 +158,12 @@ impl Incoming<'_> {
     }
 
     fn publish(&self) -> Result<Request, Refusal> {
-        if self.idempotency_key.is_some() {
-            return Err(Refusal::new(self.reference, Code::NotImplemented, "idempotencyKey is not available"));
-        }
         let payload = self.payload.ok_or_else(|| self.bad("payload is missing"))?;
-        Ok(Request::Publish { reference: self.reference, room: self.room()?, payload: payload.get().into() })
+        let parse = |key: &Cow<'_, str>| {
+            IdempotencyKey::parse(key).map_err(|error| self.bad(format!("idempotencyKey: {error}")))
+        };
+        let key = self.idempotency_key.as_ref().map(parse).transpose()?;
+        Ok(Request::Publish { reference: self.reference, room: self.room()?, payload: payload.get().into(), key })
     }
 
     fn history(&self) -> Result<Request, Refusal> {
@@ -205,7 +209,12 @@ mod tests {
         );
         assert_eq!(
             parse(r#"{"room":"a\"b","payload":{"x": [1, 2.50]},"type":"publish","extra":1}"#),
-            Ok(Request::Publish { reference: None, room: room("a\"b"), payload: r#"{"x": [1, 2.50]}"#.into() })
+            Ok(Request::Publish {
+                reference: None,
+                room: room("a\"b"),
+                payload: r#"{"x": [1, 2.50]}"#.into(),
+                key: None
+            })
         );
         assert_eq!(
             parse(r#"{"type":"history","ref":5,"room":"r","before":"9-0"}"#),
@@ -219,7 +228,16 @@ mod tests {
         assert_eq!(parse(r#"{"type":"ping"}"#), Ok(Request::Ping { reference: None }));
         assert_eq!(
             parse(r#"{"type":"publish","room":"r","payload":null}"#),
-            Ok(Request::Publish { reference: None, room: room("r"), payload: "null".into() })
+            Ok(Request::Publish { reference: None, room: room("r"), payload: "null".into(), key: None })
+        );
+        assert_eq!(
+            parse(r#"{"type":"publish","room":"r","payload":1,"idempotencyKey":"k"}"#),
+            Ok(Request::Publish {
+                reference: None,
+                room: room("r"),
+                payload: "1".into(),
+                key: IdempotencyKey::parse("k").ok()
+            })
         );
     }
 
@@ -236,10 +254,10 @@ mod tests {
             (r#"{"type":"presence","ref":7}"#, Some(7), Code::BadRequest, "room is missing"),
             (r#"{"type":"subscribe","ref":7,"room":"a","presence":1}"#, Some(7), Code::BadRequest, "not a valid frame"),
             (
-                r#"{"type":"publish","ref":7,"room":"a","payload":1,"idempotencyKey":"k"}"#,
+                r#"{"type":"publish","ref":7,"room":"a","payload":1,"idempotencyKey":""}"#,
                 Some(7),
-                Code::NotImplemented,
-                "idempotencyKey",
+                Code::BadRequest,
+                "idempotencyKey: an idempotency key has 1 to 200 bytes",
             ),
             (r#"{"type":"dance","ref":7}"#, Some(7), Code::BadRequest, "unknown type"),
             (r#"{"type":5,"ref":7}"#, Some(7), Code::BadRequest, "not a valid frame"),

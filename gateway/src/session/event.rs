@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::entry::{Delivery, Entry, EntryId, Text};
+use crate::idempotency::IdempotencyKey;
 use crate::presence::{Listing, Member, Notice};
 use crate::protocol::{Code, Reason, Refusal, Request};
 use crate::room::RoomId;
@@ -136,6 +137,8 @@ pub enum Effect {
         room: RoomId,
         /// The payload.
         payload: Text,
+        /// Write it once, however often it is asked for with this key.
+        key: Option<IdempotencyKey>,
     },
     /// Read back. Answer with `HistoryRead`.
     ReadHistory {

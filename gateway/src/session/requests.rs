@@ -6,6 +6,7 @@ use crate::auth;
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{EntryId, Text};
+use crate::idempotency::IdempotencyKey;
 use crate::protocol::{self, Code, Frame, Protocol, Refusal, Request, close};
 use crate::room::RoomId;
 
@@ -40,7 +41,7 @@ impl Session {
             return vec![Effect::Refused(Code::Forbidden), Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
         }
         match self.spend(None, config, now) {
-            Ok(()) => vec![Effect::Publish { reference: None, room, payload }],
+            Ok(()) => vec![Effect::Publish { reference: None, room, payload, key: None }],
             Err(refusal) => vec![Effect::Refused(refusal.code)],
         }
     }
@@ -53,7 +54,9 @@ impl Session {
                 self.subscribe(room, joining, config, now)
             }
             Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
-            Request::Publish { reference, room, payload } => self.publish(reference, room, payload, config, now),
+            Request::Publish { reference, room, payload, key } => {
+                self.publish(reference, room, payload, key, config, now)
+            }
             Request::History { reference, room, before, limit } => self
                 .read(reference, &room, config, now)
                 .map(|()| vec![Effect::ReadHistory { reference, room, before: before.unwrap_or(EntryId::MAX), limit }]),
@@ -122,6 +125,7 @@ impl Session {
         reference: Option<u64>,
         room: RoomId,
         payload: Text,
+        key: Option<IdempotencyKey>,
         config: &InForce,
         now: Millis,
     ) -> Result<Vec<Effect>, Refusal> {
@@ -129,7 +133,7 @@ impl Session {
         if !self.may_publish(&room, config) {
             return Err(forbidden(reference));
         }
-        Ok(vec![Effect::Publish { reference, room, payload }])
+        Ok(vec![Effect::Publish { reference, room, payload, key }])
     }
 
     fn read(&mut self, reference: Option<u64>, room: &RoomId, config: &InForce, now: Millis) -> Result<(), Refusal> {

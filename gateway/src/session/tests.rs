@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::Identity;
 use crate::config::Config;
 use crate::presence::{Change, Listing, Member, Notice};
 
@@ -48,6 +49,7 @@ fn show(effect: &Effect) -> String {
         Effect::Join { room, since: None } => format!("join {room}"),
         Effect::Join { room, since: Some(since) } => format!("join {room} since {since}"),
         Effect::Leave(room) => format!("leave {room}"),
+        Effect::Publish { room, payload, key: Some(key), .. } => format!("publish {room} {payload} once {key}"),
         Effect::Publish { room, payload, .. } => format!("publish {room} {payload}"),
         Effect::ReadHistory { room, before, limit, .. } => format!("history {room} {before} {limit}"),
         Effect::Appear { room, member } => format!("appear {room} {}", member.session),
@@ -237,6 +239,12 @@ fn a_publish_is_answered_with_its_id_or_its_error() {
 }
 
 #[test]
+fn a_publish_takes_its_key_along() {
+    let frame = r#"{"type":"publish","ref":4,"room":"a","payload":1,"idempotencyKey":"k"}"#;
+    assert_eq!(world("").text(frame), ["publish a 1 once k"]);
+}
+
+#[test]
 fn history_is_answered_oldest_first() {
     let mut world = world("");
     assert_eq!(world.text(r#"{"type":"history","ref":5,"room":"a","before":"9-0","limit":2}"#), ["history a 9-0 2"]);
@@ -247,6 +255,13 @@ fn history_is_answered_oldest_first() {
             r#"{"type":"history","ref":5,"room":"a","messages":[{"id":"7-0","timestamp":7,"payload":{}},{"id":"8-0","timestamp":8,"payload":{}}],"more":true}"#
         ]
     );
+}
+
+#[test]
+fn a_session_is_listed_as_its_user() {
+    let mut world = world("");
+    world.session.identity = Some(Arc::new(Identity { user: Some("ada".into()), ..Identity::default() }));
+    assert_eq!(world.session.member(), Member { session: "s1".into(), user: Some("ada".into()) });
 }
 
 #[test]

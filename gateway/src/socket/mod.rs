@@ -290,8 +290,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
                 self.shared.hub.leave(&room, self.connection.id);
                 Ok(())
             }
-            Effect::Publish { reference, room, payload } => {
-                self.operations.push(publish(Arc::clone(&self.shared), reference, room, payload));
+            Effect::Publish { reference, room, payload, key } => {
+                self.operations.push(publish(Arc::clone(&self.shared), reference, room, payload, key));
                 Ok(())
             }
             Effect::ReadHistory { reference, room, before, limit } => {

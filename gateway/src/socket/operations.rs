@@ -8,6 +8,7 @@ use futures::FutureExt;
 use crate::clock;
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
+use crate::idempotency::IdempotencyKey;
 use crate::protocol::{Code, Refusal};
 use crate::replay;
 use crate::room::RoomId;
@@ -57,9 +58,15 @@ async fn try_join(
     Ok((position, Some(replay)))
 }
 
-pub(super) fn publish(shared: Arc<Shared>, reference: Option<u64>, room: RoomId, payload: Text) -> Operation {
+pub(super) fn publish(
+    shared: Arc<Shared>,
+    reference: Option<u64>,
+    room: RoomId,
+    payload: Text,
+    key: Option<IdempotencyKey>,
+) -> Operation {
     async move {
-        let result = shared.hub.log().append(&room, &payload, None, clock::now()).await;
+        let result = shared.hub.log().append(&room, &payload, key.as_ref(), clock::now()).await;
         shared.metrics.published(result.as_ref().err());
         Event::Published { reference, result: result.map_err(|error| Refusal { reference, ..refusal(&error) }) }
     }

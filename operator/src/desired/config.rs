@@ -36,6 +36,8 @@ pub fn config_map(wanted: &Wanted<'_>) -> Value {
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     max_connections: i32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    proxy_protocol: bool,
     streams: Streams<'a>,
     limits: &'a Limits,
     backpressure: Backpressure,
@@ -83,6 +85,7 @@ impl<'a> Settings<'a> {
         let (spec, budget) = (wanted.spec, &wanted.budget);
         Self {
             max_connections: spec.gateway.max_connections,
+            proxy_protocol: spec.service.proxy_protocol,
             streams: streams(spec),
             limits: &spec.limits,
             backpressure: Backpressure {

@@ -72,6 +72,9 @@ fn target_group(wanted: &Wanted<'_>) -> String {
         "deregistration_delay.connection_termination.enabled=false".to_owned(),
         "preserve_client_ip.enabled=true".to_owned(),
     ];
+    if wanted.spec.service.proxy_protocol {
+        attributes.push("proxy_protocol_v2.enabled=true".to_owned());
+    }
     if wanted.spec.service.stickiness.mode == StickinessMode::SourceIP {
         attributes.push("stickiness.enabled=true".to_owned());
         attributes.push("stickiness.type=source_ip".to_owned());

@@ -40,9 +40,8 @@ fn set(spec: &WsClusterSpec) -> Vec<&'static str> {
     fields
 }
 
-fn service(service: &Service) -> [(bool, &'static str); 3] {
+fn service(service: &Service) -> [(bool, &'static str); 2] {
     [
-        (service.proxy_protocol, "spec.service.proxyProtocol"),
         (service.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some()), "spec.service.tls.secretName"),
         (service.stickiness.cookie != Cookie::default(), "spec.service.stickiness.cookie"),
     ]
@@ -98,7 +97,6 @@ mod tests {
             ("autoscaling: {minReplicas: 1, maxReplicas: 2, targetConnections: 5}", "spec.autoscaling"),
             ("route: {ingress: {host: a.example}}", "spec.route"),
             ("rebalance: {enabled: false}", "spec.rebalance"),
-            ("service: {proxyProtocol: true}", "spec.service.proxyProtocol"),
             ("service: {tls: {secretName: t}}", "spec.service.tls.secretName"),
             ("service: {stickiness: {cookie: {name: c}}}", "spec.service.stickiness.cookie"),
             ("auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}", "spec.auth.jwt"),
