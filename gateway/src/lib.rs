@@ -3,6 +3,7 @@
 //! `server::run` is the entry point; the caller brings listeners, settings and the shutdown signal. Deciding code
 //! (`session`, `protocol`, `log::continuity`, `drain::pace`) does no IO.
 
+pub mod api;
 pub mod affinity;
 pub mod auth;
 pub mod cli;

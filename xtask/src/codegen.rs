@@ -32,6 +32,7 @@ pub(crate) fn run(args: &CodegenArgs) -> Result<()> {
     deliver(&format!("{CHART}/templates/crd.yaml"), &crd_template(&wscluster_crds::crd_yaml())?)?;
     deliver(&format!("{CHART}/Chart.yaml"), &chart_with_version(&read(&format!("{CHART}/Chart.yaml"))?))?;
     deliver("docs/api.md", &reference::render(&wscluster_crds::crd())?)?;
+    deliver("docs/openapi.json", &wscluster_gateway::api::document())?;
     // Last: Helm reads the chart from the disk.
     deliver("charts/install.yaml", &install_manifest()?)?;
     if stale.is_empty() {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 
+use crate::api;
 use crate::handshake;
 use crate::shared::Shared;
 pub use admin::Trust;
 
 /// The public port.
 pub fn public(shared: Arc<Shared>) -> Router {
-    Router::new().route("/ws", get(handshake::upgrade)).with_state(shared)
+    let api = api::router(Arc::clone(&shared));
+    Router::new().route("/ws", get(handshake::upgrade)).with_state(shared).merge(api)
 }
 
 /// The admin port, or the socket.
