@@ -200,19 +200,16 @@ async fn serve(shared: Arc<Shared>, wish: Wish, place: Place, upgrade: hyper::up
     let now = clock::now();
     let config = shared.config();
     let socket = socket::websocket(parts.io.into_inner(), parts.read_buf, config.limits.max_message_bytes).await;
-    let connection = shared.connections.add(wish.protocol, &place, now);
-    let session = Session::new(session_id(), wish.protocol, wish.rooms, &config, now, rand::random());
+    // 128 random bits: a session's id is not guessable.
+    let id: u128 = rand::random();
+    let connection = shared.connections.add(wish.protocol, &place, id, now);
+    let session = Session::new(format!("{id:032x}"), wish.protocol, wish.rooms, &config, now, rand::random());
     shared.metrics.opened(wish.protocol);
     let ended = socket::drive(socket, session, Arc::clone(&connection), Arc::clone(&shared)).await;
     shared.connections.remove(connection.id);
     shared.metrics.closed(ended.reason, std::time::Duration::from_millis(clock::now() - now));
     drop(place);
     shared.drain.closed(&connection, ended.reason);
-}
-
-/// 128 random bits: a session's id is not guessable.
-fn session_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 #[cfg(test)]

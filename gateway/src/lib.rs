@@ -3,8 +3,8 @@
 //! `server::run` is the entry point; the caller brings listeners, settings and the shutdown signal. Deciding code
 //! (`session`, `protocol`, `log::continuity`, `drain::pace`) does no IO.
 
-pub mod api;
 pub mod affinity;
+pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod clock;

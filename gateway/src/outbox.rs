@@ -53,6 +53,8 @@ pub enum Item {
     DrainForced,
     /// Close now: the gateway stops.
     GoingAway,
+    /// Close now: a backend ended the session.
+    Kicked,
 }
 
 /// Bytes that wait for all connections together.

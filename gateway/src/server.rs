@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::api;
 use crate::outbox::Item;
 use crate::proxy_protocol;
 use crate::routes;
@@ -57,6 +58,7 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     if let Some(socket) = world.socket {
         servers.spawn(serve_unix(socket, local, stop.clone()));
     }
+    servers.spawn(stop.clone().run_until_cancelled_owned(api::follow_signals(Arc::clone(&shared))));
     let how = shutdown.recv().await.unwrap_or(Shutdown::Now);
     if how == Shutdown::Drain {
         leave(&shared, &mut shutdown).await;

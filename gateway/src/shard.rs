@@ -30,6 +30,7 @@ pub struct Connection {
     /// It was told to move.
     pub noticed: AtomicBool,
     address: IpAddr,
+    session: u128,
 }
 
 /// Why a connection was not admitted.
@@ -102,7 +103,7 @@ impl Connections {
     }
 
     /// Adds a connection that has a place.
-    pub fn add(&self, protocol: Protocol, place: &Place, now: Millis) -> Arc<Connection> {
+    pub fn add(&self, protocol: Protocol, place: &Place, session: u128, now: Millis) -> Arc<Connection> {
         let id = self.next.fetch_add(1, Relaxed);
         let outbox = Outbox::new(protocol, Arc::clone(&self.budget));
         let connection = Arc::new(Connection {
@@ -112,6 +113,7 @@ impl Connections {
             outbox,
             noticed: AtomicBool::new(false),
             address: place.address,
+            session,
         });
         self.shard(id).lock().insert(id, Arc::clone(&connection));
         connection
@@ -135,6 +137,14 @@ impl Connections {
     /// All connections.
     pub fn all(&self) -> Vec<Arc<Connection>> {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The connection of a session. Looks at all of them: sessions are ended by hand, and rarely.
+    pub fn of_session(&self, id: u128) -> Option<Arc<Connection>> {
+        let find = |shard: &Mutex<HashMap<_, Arc<Connection>>>| {
+            shard.lock().values().find(|connection| connection.session == id).cloned()
+        };
+        self.shards.iter().find_map(find)
     }
 
     /// Bytes that wait for all connections.
@@ -225,7 +235,7 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let place = connections.admit(HERE, 9, 0).ok().unwrap();
         let [small, big, middle] = [100, 900, 500].map(|bytes| {
-            let connection = connections.add(Protocol::Raw, &place, 0);
+            let connection = connections.add(Protocol::Raw, &place, 0, 0);
             fill(&connection, bytes);
             connection
         });

@@ -226,6 +226,91 @@ async fn callers_without_a_key_are_limited_as_a_connection_is() {
     assert_eq!(answer.json()["retryAfter"], 1);
 }
 
+fn keys(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+const KEY: (&str, &str) = ("authorization", "Bearer key-1");
+
+#[tokio::test]
+async fn a_backend_may_do_everything_and_is_not_limited() {
+    let keys = keys("key-1");
+    let yaml = "limits: {messagesPerSecond: 1, burst: 1}\nauth: {anonymous: {subscribe: [], publish: []}}";
+    let gateway = Gateway::start_with_keys(yaml, None, keys.path()).await;
+    let path = "/api/v1/rooms/r/messages";
+    for _ in 0..3 {
+        let answer = ask(&gateway, "POST", path, &[JSON, KEY], r#"[{"payload": 1}, {"payload": 2}]"#).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(post(&gateway, "r", &json!({"payload": 1})).await.problem(), "forbidden");
+    let wrong = [JSON, ("authorization", "Bearer key-2")];
+    let answer = ask(&gateway, "POST", path, &wrong, r#"{"payload": 1}"#).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "unauthorized"));
+    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+}
+
+#[tokio::test]
+async fn rooms_are_listed_page_by_page() {
+    let keys = keys("key-1");
+    let gateway = Gateway::start_with_keys("", None, keys.path()).await;
+    for room in ["a", "b", "c"] {
+        assert_eq!(post(&gateway, room, &json!({"payload": 1})).await.status, 200);
+    }
+    let first = ask(&gateway, "GET", "/api/v1/rooms?limit=2", &[KEY], "").await.json();
+    assert_eq!(first["rooms"], json!(["a", "b"]));
+    let next = format!("/api/v1/rooms?limit=2&cursor={}", first["next"].as_str().unwrap());
+    assert_eq!(ask(&gateway, "GET", &next, &[KEY], "").await.json(), json!({"rooms": ["c"]}));
+    assert_eq!(get(&gateway, "/api/v1/rooms").await.problem(), "unauthorized");
+    for (limit, status) in [(0, 400), (1, 200), (1000, 200), (1001, 400)] {
+        let path = format!("/api/v1/rooms?limit={limit}");
+        assert_eq!(ask(&gateway, "GET", &path, &[KEY], "").await.status, status, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_ended_by_its_id() {
+    let keys = keys("key-1");
+    let gateway = Gateway::start_with_keys("", None, keys.path()).await;
+    let headers = [("sec-websocket-protocol", "wscluster.v1.json")];
+    let mut client = Client::open(gateway.public, "/ws", &headers).await.unwrap();
+    let mut other = gateway.client().await;
+    let id = client.next().await["session"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/sessions/{id}");
+    assert_eq!(ask(&gateway, "DELETE", &path, &[], "").await.problem(), "unauthorized");
+    assert_eq!(ask(&gateway, "DELETE", &path, &[KEY], "").await.status, 204);
+    assert_eq!(client.close_code().await, 3003);
+    until(|| async { gateway.metric("ws_connections_closed_total{reason=\"kicked\"}").await == 1 }).await;
+    for id in [id.as_str(), "x", "%FF"] {
+        let answer = ask(&gateway, "DELETE", &format!("/api/v1/sessions/{id}"), &[KEY], "").await;
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "not_found"), "{id}");
+    }
+    assert_eq!(other.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_session_of_another_gateway_is_ended_too() {
+    let redis = redis_server::RedisServer::start(&[]).await;
+    let keys = keys("key-1");
+    let here = Gateway::start_with_keys("", Some(&redis.url()), keys.path()).await;
+    let there = Gateway::start_with_keys("", Some(&redis.url()), keys.path()).await;
+    here.connected().await;
+    there.connected().await;
+    let headers = [("sec-websocket-protocol", "wscluster.v1.json")];
+    let mut client = Client::open(there.public, "/ws", &headers).await.unwrap();
+    let path = format!("/api/v1/sessions/{}", client.next().await["session"].as_str().unwrap());
+    // A signal is a hint: the other gateway may not be listening yet.
+    until(|| async {
+        assert_eq!(ask(&here, "DELETE", &path, &[KEY], "").await.status, 202);
+        there.metric("ws_connections_closed_total{reason=\"kicked\"}").await == 1
+    })
+    .await;
+    assert_eq!(client.close_code().await, 3003);
+    let answer = ask(&here, "GET", "/api/v1/rooms?cursor=x", &[KEY], "").await;
+    assert_eq!((answer.status, answer.problem().as_str()), (400, "bad_request"));
+}
+
 #[tokio::test]
 async fn pages_of_allowed_origins_may_call_and_others_get_no_headers() {
     let gateway = Gateway::start("auth: {allowedOrigins: [\"https://app.test\"]}", None).await;

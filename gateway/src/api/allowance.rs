@@ -14,6 +14,8 @@ const MOST: usize = 65_536;
 /// Whose allowance it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
+    /// A user, by its token, wherever it is.
+    User(String),
     /// Everybody at an address.
     Address(IpAddr),
 }

@@ -1,4 +1,4 @@
-//! Who calls, where from, and how often they may: taken from a request before its handler runs.
+//! Who calls, and how often it may: taken from a request before its handler runs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,12 +9,14 @@ use http::request::Parts;
 use super::Api;
 use super::allowance::Key;
 use super::problem::{Code, Problem};
+use crate::auth;
 use crate::clock;
 use crate::room::RoomId;
 
 /// A caller.
 pub(super) struct Caller {
     api: Arc<Api>,
+    who: auth::Caller,
     key: Key,
 }
 
@@ -24,7 +26,15 @@ impl FromRequestParts<Arc<Api>> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        Ok(Self { api: Arc::clone(api), key: Key::of(address) })
+        let who = match api.shared.auth.caller(&parts.headers).await {
+            Ok(who) => who,
+            Err(refused) => {
+                let code = if refused.is_temporary() { Code::Unavailable } else { Code::Unauthorized };
+                return Err(Problem::new(code, refused.to_string()));
+            }
+        };
+        let user = who.identity().and_then(|identity| identity.user.clone());
+        Ok(Self { api: Arc::clone(api), who, key: user.map_or_else(|| Key::of(address), Key::User) })
     }
 }
 
@@ -32,18 +42,28 @@ impl Caller {
     /// Whether it may read this room; costs one request.
     pub(super) fn read(&self, room: &RoomId) -> Result<(), Problem> {
         self.spend(1)?;
-        let may = self.api.shared.config().may_subscribe(room.as_str());
-        if may { Ok(()) } else { Err(forbidden()) }
+        allowed(self.who.may_subscribe(room, &self.api.shared.config()), "not allowed to read this room")
     }
 
     /// Whether it may write so many messages to this room.
     pub(super) fn write(&self, room: &RoomId, messages: usize) -> Result<(), Problem> {
         self.spend(messages)?;
-        let may = self.api.shared.config().may_publish(room.as_str());
-        if may { Ok(()) } else { Err(forbidden()) }
+        allowed(self.who.may_publish(room, &self.api.shared.config()), "not allowed to write to this room")
     }
 
+    /// Whether it may do what concerns everybody.
+    pub(super) fn backend(&self) -> Result<(), Problem> {
+        if self.who == auth::Caller::Anonymous {
+            return Err(Problem::new(Code::Unauthorized, "show an API key: Authorization: Bearer KEY"));
+        }
+        allowed(self.who.is_backend(), "this takes an API key")
+    }
+
+    /// A backend answers for itself.
     fn spend(&self, count: usize) -> Result<(), Problem> {
+        if self.who.is_backend() {
+            return Ok(());
+        }
         let limits = &self.api.shared.config().limits;
         if count > limits.burst as usize {
             return Err(Problem::bad(format!("without an API key at most {} messages at once", limits.burst)));
@@ -56,6 +76,6 @@ impl Caller {
     }
 }
 
-fn forbidden() -> Problem {
-    Problem::new(Code::Forbidden, "not allowed in this room")
+fn allowed(may: bool, otherwise: &'static str) -> Result<(), Problem> {
+    if may { Ok(()) } else { Err(Problem::new(Code::Forbidden, otherwise)) }
 }

@@ -10,16 +10,19 @@ mod openapi;
 mod page;
 mod path;
 mod problem;
+mod rooms;
+mod sessions;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{delete, get};
 
 use crate::shared::Shared;
 use allowance::Allowance;
 pub use openapi::document;
+pub(crate) use sessions::follow_signals;
 
 /// What the handlers share.
 struct Api {
@@ -32,6 +35,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let api = Arc::new(Api { shared, allowance: Allowance::default() });
     let routes = Router::new()
         .route("/rooms/{room}/messages", get(messages::read).post(messages::write))
+        .route("/rooms", get(rooms::list))
+        .route("/sessions/{id}", delete(sessions::end))
         .route("/openapi.json", get(openapi::serve))
         .fallback(gate::not_found)
         .method_not_allowed_fallback(gate::method_not_allowed)

@@ -10,8 +10,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response as Described, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::messages;
 use super::problem::{Code, Problem};
+use super::{messages, rooms, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,10 +21,12 @@ use super::problem::{Code, Problem};
                        what is written here reaches every subscriber, whichever gateway it is connected to.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(messages::write, messages::read, serve),
+    paths(messages::write, messages::read, rooms::list, sessions::end, serve),
     components(schemas(Problem)),
     modifiers(&Bearer),
-    tags((name = "messages", description = "Messages of rooms"), (name = "api", description = "This description")),
+    tags(
+        (name = "messages", description = "Messages of rooms"), (name = "rooms", description = "Rooms"),
+        (name = "sessions", description = "Sessions"), (name = "api", description = "This description")),
 )]
 struct Description;
 

@@ -26,7 +26,7 @@ fn world(clients: usize, settings: config::Drain) -> World {
 impl World {
     fn connect(&mut self) {
         let place = self.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000, 0).ok().unwrap();
-        let connection = self.connections.add(Protocol::V1, &place, clock::now());
+        let connection = self.connections.add(Protocol::V1, &place, 0, clock::now());
         self.clients.push((place, connection));
     }
 

@@ -20,6 +20,7 @@ const CLOSE_REASONS: &[&str] = &[
     "too_large",
     "binary",
     "forbidden",
+    "kicked",
     "unavailable",
     "protocol_error",
 ];

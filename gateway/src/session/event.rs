@@ -94,6 +94,8 @@ pub enum Event {
     Overflowed,
     /// The gateway stops.
     GoingAway,
+    /// A backend ended the session.
+    Kicked,
     /// A pong came.
     Pong,
     /// Time has passed: see `wake_at`.

@@ -149,6 +149,7 @@ impl Session {
             Event::DrainCancelled => self.drain_cancelled(),
             Event::DrainForced => vec![Effect::Close(Closing::new(close::SERVICE_RESTART, "drain_forced"))],
             Event::Overflowed => vec![Effect::Close(Closing::new(close::TRY_AGAIN_LATER, "slow"))],
+            Event::Kicked => vec![Effect::Close(Closing::new(close::FORBIDDEN, "kicked"))],
             Event::GoingAway => vec![Effect::Close(Closing::new(close::GOING_AWAY, "shutdown"))],
             Event::Pong => self.pong(),
             Event::Tick => self.tick(config, now),

@@ -411,6 +411,7 @@ fn ends_have_their_codes() {
         (Event::Binary, "close 1003 binary"),
         (Event::Overflowed, "close 1013 slow"),
         (Event::GoingAway, "close 1001 shutdown"),
+        (Event::Kicked, "close 3003 kicked"),
         (Event::DrainForced, "close 1012 drain_forced"),
     ] {
         assert_eq!(world("").step(event), [expect]);

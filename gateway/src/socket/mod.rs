@@ -368,5 +368,6 @@ fn event(item: Item) -> Event {
         Item::DrainCancelled => Event::DrainCancelled,
         Item::DrainForced => Event::DrainForced,
         Item::GoingAway => Event::GoingAway,
+        Item::Kicked => Event::Kicked,
     }
 }

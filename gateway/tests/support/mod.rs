@@ -5,6 +5,7 @@
 pub(crate) mod redis_server;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,15 @@ impl Gateway {
     }
 
     pub(crate) async fn start_with(yaml: &str, redis: Option<&str>, token: Option<&str>) -> Self {
+        Self::start_all(yaml, redis, token, None).await
+    }
+
+    /// One that knows the API keys in a file.
+    pub(crate) async fn start_with_keys(yaml: &str, redis: Option<&str>, keys: &std::path::Path) -> Self {
+        Self::start_all(yaml, redis, None, Some(keys.to_owned())).await
+    }
+
+    async fn start_all(yaml: &str, redis: Option<&str>, token: Option<&str>, api_key_file: Option<PathBuf>) -> Self {
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addresses, settings) =
@@ -65,7 +75,7 @@ impl Gateway {
             redis: redis.map(|url| Address::parse(url).unwrap()),
             node: "test".into(),
             admin_token: token.map(ToOwned::to_owned),
-            api_key_file: None,
+            api_key_file,
             metrics: Arc::new(Metrics::new()),
         };
         let world = World { public, admin, socket: None, parts };
