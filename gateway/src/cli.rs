@@ -59,6 +59,9 @@ pub struct Serve {
     /// Name of this gateway in `welcome` [default: the host's name]
     #[arg(long, env = "WSCLUSTER_POD_NAME", value_name = "NAME")]
     pub node: Option<String>,
+    /// Threads that serve connections [default: the cores that this process may use]
+    #[arg(long, env = "WSCLUSTER_SHARDS", value_name = "COUNT", value_parser = parse_shards)]
+    pub shards: Option<usize>,
 }
 
 /// Settings of `drain`.
@@ -114,6 +117,8 @@ pub struct Settings {
     pub api_key_file: Option<PathBuf>,
     /// Name of this gateway.
     pub node: String,
+    /// Threads that serve connections.
+    pub shards: usize,
 }
 
 impl Cli {
@@ -168,6 +173,7 @@ impl Serve {
             admin_token: self.admin_token_file.as_deref().map(read_token).transpose()?,
             api_key_file: self.api_key_file.map_or_else(|| Ok(default_api_keys()), api_keys)?,
             node: self.node.filter(|name| !name.is_empty()).unwrap_or_else(host_name),
+            shards: self.shards.unwrap_or_else(cores),
         })
     }
 }
@@ -193,6 +199,16 @@ fn default_api_keys() -> Option<PathBuf> {
     Some(PathBuf::from("/etc/wscluster/keys/api-key")).filter(|path| path.exists())
 }
 
+fn parse_shards(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=256).contains(count));
+    count.ok_or_else(|| "a number from 1 to 256".into())
+}
+
+/// The cores that this process may use; in a pod, its CPU limit counts.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "gateway".into() } else { name.trim().to_owned() }
@@ -212,6 +228,7 @@ impl Settings {
             ("adminToken".into(), optional(self.admin_token.as_ref().map(|_| "***".into()))),
             ("apiKeyFile".into(), optional(self.api_key_file.as_ref().map(|path| text(&path.display())))),
             ("node".into(), text(&self.node)),
+            ("shards".into(), self.shards.into()),
         ]);
         let process = serde_yaml::to_string(&process).expect("a mapping of strings is YAML");
         let config = serde_yaml::to_string(&self.config).expect("settings are YAML");

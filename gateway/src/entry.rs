@@ -5,11 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as Text;
 
 use crate::clock::Millis;
+pub use crate::codec::frame_cost;
+use crate::codec::text_frame;
 use crate::protocol::{self, Protocol};
 use crate::room::RoomId;
 
@@ -117,33 +120,29 @@ pub struct Delivery {
     pub room: RoomId,
     /// The entry.
     pub entry: Entry,
-    v1: OnceLock<Text>,
+    raw: OnceLock<Bytes>,
+    v1: OnceLock<Bytes>,
 }
 
 impl Delivery {
     /// An entry of `room` to be delivered.
     pub fn new(room: RoomId, entry: Entry) -> Arc<Self> {
-        Arc::new(Self { room, entry, v1: OnceLock::new() })
+        Arc::new(Self { room, entry, raw: OnceLock::new(), v1: OnceLock::new() })
     }
 
-    /// The frame in `protocol`, encoded at most once.
-    pub fn frame(&self, protocol: Protocol) -> Text {
-        match protocol {
-            Protocol::Raw => self.entry.payload.clone(),
-            Protocol::V1 => self.v1.get_or_init(|| protocol::message(&self.room, &self.entry)).clone(),
-        }
+    /// The WebSocket frame in `protocol`, header included: encoded at most once, and shared by all who get it.
+    pub fn frame(&self, protocol: Protocol) -> Bytes {
+        let frame = match protocol {
+            Protocol::Raw => self.raw.get_or_init(|| text_frame(self.entry.payload.as_str())),
+            Protocol::V1 => self.v1.get_or_init(|| text_frame(protocol::message(&self.room, &self.entry).as_str())),
+        };
+        frame.clone()
     }
 
-    /// Bytes that the frame takes in a queue, with the WebSocket header (RFC 6455 section 5.2).
+    /// Bytes that the frame takes in a queue.
     pub fn cost(&self, protocol: Protocol) -> usize {
-        frame_cost(self.frame(protocol).as_str().len())
+        self.frame(protocol).len()
     }
-}
-
-/// Bytes of a frame with `payload` bytes, header included.
-pub fn frame_cost(payload: usize) -> usize {
-    const LONGEST_HEADER: usize = 10;
-    payload + LONGEST_HEADER
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub async fn upgrade(
         Ok((wish, place)) => {
             let response = switching(&wish);
             let upgrade = hyper::upgrade::on(&mut request);
-            shared.tasks.clone().spawn(serve(shared, wish, place, upgrade));
+            tokio::spawn(serve(shared, wish, place, upgrade));
             response
         }
         Err(refused) => {
@@ -193,23 +193,15 @@ fn switching(wish: &Wish) -> Response {
     response.body(Body::empty()).expect("the headers are valid")
 }
 
-/// Takes the socket out of HTTP and drives it to its end.
+/// Takes the socket out of HTTP and gives it to a shard.
 async fn serve(shared: Arc<Shared>, wish: Wish, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    let now = clock::now();
-    let config = shared.config();
-    let socket = socket::websocket(parts.io.into_inner(), parts.read_buf, config.limits.max_message_bytes).await;
+    let Ok(stream) = parts.io.into_inner().into_std() else { return };
     // 128 random bits: a session's id is not guessable.
-    let id: u128 = rand::random();
-    let connection = shared.connections.add(wish.protocol, &place, id, now);
-    let session = Session::new(format!("{id:032x}"), wish.protocol, wish.rooms, &config, now, rand::random());
-    shared.metrics.opened(wish.protocol);
-    let ended = socket::drive(socket, session, Arc::clone(&connection), Arc::clone(&shared)).await;
-    shared.connections.remove(connection.id);
-    shared.metrics.closed(ended.reason, std::time::Duration::from_millis(clock::now() - now));
-    drop(place);
-    shared.drain.closed(&connection, ended.reason);
+    let id = format!("{:032x}", rand::random::<u128>());
+    let session = Session::new(id, wish.protocol, wish.rooms, &shared.config(), clock::now(), rand::random());
+    socket::begin(&shared, stream, session, place, parts.read_buf);
 }
 
 #[cfg(test)]

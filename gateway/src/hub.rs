@@ -1,5 +1,5 @@
-//! Which connections are in which rooms. Takes a log's entries and puts each into the outbox of every member, encoded
-//! once. Knows nothing of sockets, and does not decide who may be in a room.
+//! Which shards have members in which rooms. Takes a log's entries and gives each to those shards, encoded once. Knows
+//! nothing of sockets, and does not decide who may be in a room.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,24 +8,20 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, broadcast};
 
-use crate::config::Shared;
 use crate::entry::{Delivery, Entry, EntryId};
 use crate::error::LogError;
 use crate::log::{Feed, Log, Signal, Token};
-use crate::metrics::Metrics;
-use crate::outbox::{Item, Pushed};
 use crate::protocol::Reason;
 use crate::room::RoomId;
-use crate::shard::{Connection, ConnectionId, Connections};
+use crate::shard::Connection;
+use crate::socket::{Command, Shards};
 
 /// Signals kept for those who listen slowly.
 const SIGNALS: usize = 4096;
 
 /// The rooms that have local members.
 pub struct Hub {
-    settings: Shared,
-    connections: Arc<Connections>,
-    metrics: Arc<Metrics>,
+    shards: Arc<Shards>,
     log: OnceLock<Arc<dyn Log>>,
     rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_token: AtomicU64,
@@ -43,39 +39,23 @@ struct Room {
 struct RoomState {
     /// Everything up to here was given to the members of the time.
     position: EntryId,
-    members: Vec<Arc<Connection>>,
-    places: HashMap<ConnectionId, usize>,
+    /// Memberships by shard, those under way included.
+    members: Vec<u32>,
     /// No longer in the table of rooms.
     retired: bool,
 }
 
 impl RoomState {
-    fn insert(&mut self, member: Arc<Connection>) -> bool {
-        if self.places.contains_key(&member.id) {
-            return false;
-        }
-        self.places.insert(member.id, self.members.len());
-        self.members.push(member);
-        true
-    }
-
-    fn remove(&mut self, id: ConnectionId) -> bool {
-        let Some(place) = self.places.remove(&id) else { return false };
-        self.members.swap_remove(place);
-        if let Some(moved) = self.members.get(place) {
-            self.places.insert(moved.id, place);
-        }
-        true
+    fn is_empty(&self) -> bool {
+        self.members.iter().all(|count| *count == 0)
     }
 }
 
 impl Hub {
     /// A hub without rooms. It needs a log before anyone joins: see [`Hub::attach`].
-    pub fn new(settings: Shared, connections: Arc<Connections>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(shards: Arc<Shards>) -> Self {
         Self {
-            settings,
-            connections,
-            metrics,
+            shards,
             log: OnceLock::new(),
             rooms: Mutex::default(),
             next_token: AtomicU64::new(1),
@@ -127,18 +107,25 @@ impl Hub {
             if state.retired {
                 continue;
             }
-            if state.insert(Arc::clone(member)) {
-                self.subscriptions.fetch_add(1, Relaxed);
-            }
+            // Under the room's lock: what is delivered after this position comes to the shard after this.
+            state.members.resize(self.shards.inboxes().len(), 0);
+            state.members[member.inbox.shard] += 1;
+            self.subscriptions.fetch_add(1, Relaxed);
+            member.inbox.send(Command::Enter { room: room.clone(), member: Arc::clone(member) });
             return Ok(state.position);
         }
     }
 
-    /// Ends a membership, if there is one.
-    pub fn leave(&self, room: &RoomId, member: ConnectionId) {
+    /// A shard ends a membership that was made by [`Hub::join`].
+    pub fn leave(&self, room: &RoomId, shard: usize) {
         let Some(entry) = self.rooms.lock().get(room).cloned() else { return };
-        if entry.state.lock().remove(member) {
+        {
+            let mut state = entry.state.lock();
+            state.members[shard] -= 1;
             self.subscriptions.fetch_sub(1, Relaxed);
+            if !state.is_empty() {
+                return;
+            }
         }
         self.retire_if_empty(room, &entry);
     }
@@ -157,7 +144,7 @@ impl Hub {
         {
             let mut rooms = self.rooms.lock();
             let mut state = entry.state.lock();
-            if state.retired || !state.members.is_empty() {
+            if state.retired || !state.is_empty() {
                 return;
             }
             state.retired = true;
@@ -173,14 +160,13 @@ impl Hub {
         self.rooms.lock().get(room).filter(|entry| entry.token == token).cloned()
     }
 
-    fn push(&self, state: &RoomState, items: &[Item]) {
-        let limits = &self.settings.load().backpressure;
-        for member in &state.members {
-            if member.outbox.push_all(items.iter().cloned(), limits.max_buffered_bytes) == Pushed::Overflowed {
-                self.metrics.slow("connection");
+    /// Sends a command to every shard with members.
+    fn tell(&self, state: &RoomState, command: impl Fn() -> Command) {
+        for (inbox, count) in self.shards.inboxes().iter().zip(&state.members) {
+            if *count > 0 {
+                inbox.send(command());
             }
         }
-        self.connections.shed(limits.total_buffer_bytes, &self.metrics);
     }
 }
 
@@ -191,9 +177,8 @@ impl Feed for Hub {
         if let Some(last) = entries.last() {
             state.position = last.id;
         }
-        let items: Vec<_> =
-            entries.into_iter().map(|entry| Item::Message(Delivery::new(room.clone(), entry))).collect();
-        self.push(&state, &items);
+        let messages: Arc<[_]> = entries.into_iter().map(|entry| Delivery::new(room.clone(), entry)).collect();
+        self.tell(&state, || Command::Deliver { room: room.clone(), messages: Arc::clone(&messages) });
     }
 
     fn gap(&self, room: &RoomId, token: Token, reason: Reason, position: EntryId) {
@@ -201,7 +186,7 @@ impl Feed for Hub {
         tracing::warn!(%room, reason = reason.as_str(), %position, "entries were lost to the reader: members are told to resync");
         let mut state = entry.state.lock();
         state.position = position;
-        self.push(&state, &[Item::Gap { room: room.clone(), reason, position }]);
+        self.tell(&state, || Command::Gap { room: room.clone(), reason, position });
     }
 
     fn signal(&self, signal: Signal) {

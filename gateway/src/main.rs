@@ -46,6 +46,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         node: settings.node,
         admin_token: settings.admin_token,
         api_key_file: settings.api_key_file,
+        shards: settings.shards,
         metrics,
     };
     server::run(World { public, admin, socket, parts }, signals()?).await;

@@ -1,61 +1,17 @@
-//! What waits for one connection, counted in bytes, and the budget that all connections share. Bytes are reserved
-//! before something is queued and released after it was written. Knows nothing of rooms or sockets.
+//! What waits to be written to one connection, in order and counted in bytes, and the budget that all connections
+//! share. Knows nothing of rooms, and writes to whatever it is given.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
 
-use futures::task::AtomicWaker;
-use parking_lot::Mutex;
+use bytes::{Buf, Bytes};
+use serde::{Deserialize, Serialize};
 
-use crate::entry::{Delivery, EntryId};
-use crate::error::LogError;
-use crate::presence::{Listing, Notice};
-use crate::protocol::{Protocol, Reason};
-use crate::room::RoomId;
+use crate::clock::Millis;
 
-/// Something for a connection.
-#[derive(Clone, Debug)]
-pub enum Item {
-    /// A message of a room.
-    Message(Arc<Delivery>),
-    /// A room may have a hole.
-    Gap {
-        /// The room.
-        room: RoomId,
-        /// Why.
-        reason: Reason,
-        /// Where it goes on.
-        position: EntryId,
-    },
-    /// What members of a room are told of its members.
-    Notice(Arc<Notice>),
-    /// Answer to a session that asked who is in a room. Queued, so that it keeps its order with the notices.
-    Presence {
-        /// The client's number.
-        reference: Option<u64>,
-        /// The room.
-        room: RoomId,
-        /// Its members.
-        result: Result<Arc<Listing>, LogError>,
-    },
-    /// Move to another gateway.
-    Drain {
-        /// Wait so long, in milliseconds.
-        retry_after_ms: u64,
-        /// Closed in so many milliseconds.
-        deadline_ms: u64,
-    },
-    /// No need to move any more.
-    DrainCancelled,
-    /// Close now: the drain's deadline.
-    DrainForced,
-    /// Close now: the gateway stops.
-    GoingAway,
-    /// Close now: a backend ended the session.
-    Kicked,
-}
+/// Frames that one write carries at most.
+const BATCH: usize = 64;
 
 /// Bytes that wait for all connections together.
 #[derive(Debug, Default)]
@@ -68,250 +24,294 @@ impl Budget {
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
+
+    /// Counts one connection's bytes anew.
+    pub(crate) fn change(&self, before: usize, after: usize) {
+        if after > before {
+            self.used.fetch_add(after - before, Relaxed);
+        } else if before > after {
+            self.used.fetch_sub(before - after, Relaxed);
+        }
+    }
 }
 
-/// What became of something that was to be queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It waits.
-    Queued,
-    /// The connection did not keep up: its queue was dropped, and it will be closed.
-    Overflowed,
-    /// The connection is being closed already.
-    Closed,
+/// What a frame is, for those who must make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// An answer, or something else that must not be dropped while the connection lives.
+    Answer,
+    /// A message, by the milliseconds of its id, or word of a hole: may be replaced by word of a hole.
+    Message(Millis),
+    /// A message of a replay. It does not count against the client that asked for it, only against the total.
+    Replayed(Millis),
 }
 
-/// What waits for one connection.
-pub struct Outbox {
-    protocol: Protocol,
-    budget: Arc<Budget>,
-    queue: Mutex<Queue>,
-    bytes: AtomicUsize,
-    /// Bytes of a replay: they count against the total, but must not close the client that asked for it.
-    aside: AtomicUsize,
-    waker: AtomicWaker,
-}
-
-#[derive(Default)]
-struct Queue {
-    items: VecDeque<Item>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
-    Overflowed,
-    Closed,
-}
-
-/// What a connection finds in its outbox.
 #[derive(Debug)]
-pub enum Taken {
-    /// Something to write; its bytes stay reserved until they are released.
-    Item(Item, usize),
-    /// The queue was dropped: close with 1013.
-    Overflowed,
+struct Queued {
+    bytes: Bytes,
+    kind: Kind,
+}
+
+/// The frames that wait for one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: VecDeque<Queued>,
+    /// The first frame is partly written.
+    begun: bool,
+    /// Control frames at the front that overtook what else waits.
+    urgent: u32,
+    live: usize,
+    replayed: usize,
+}
+
+/// An outbox written down: whether the first frame is partly written, and what is left of each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unsent {
+    begun: bool,
+    frames: Vec<(Vec<u8>, Kind)>,
+}
+
+impl From<Outbox> for Unsent {
+    fn from(outbox: Outbox) -> Self {
+        let frames = outbox.frames.iter().map(|frame| (frame.bytes.to_vec(), frame.kind)).collect();
+        Self { begun: outbox.begun, frames }
+    }
+}
+
+impl From<Unsent> for Outbox {
+    fn from(unsent: Unsent) -> Self {
+        let mut outbox = Self { begun: unsent.begun, ..Self::default() };
+        unsent.frames.into_iter().for_each(|(bytes, kind)| outbox.push(bytes.into(), kind));
+        outbox
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Messages.
+    pub messages: u64,
+    /// Milliseconds of the oldest one's id.
+    pub oldest: Option<Millis>,
+}
+
+/// How far a write came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing waits any more.
+    Empty,
+    /// The socket takes no more for now.
+    Blocked,
 }
 
 impl Outbox {
-    /// An empty one.
-    pub fn new(protocol: Protocol, budget: Arc<Budget>) -> Self {
-        Self {
-            protocol,
-            budget,
-            queue: Mutex::default(),
-            bytes: AtomicUsize::new(0),
-            aside: AtomicUsize::new(0),
-            waker: AtomicWaker::new(),
-        }
+    /// Bytes that wait, those of replays not counted.
+    pub fn live_bytes(&self) -> usize {
+        self.live
     }
 
-    /// Bytes that wait or are being written.
+    /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.live + self.replayed
     }
 
-    /// Bytes that wait, replays included.
-    pub fn all_bytes(&self) -> usize {
-        self.bytes() + self.aside.load(Relaxed)
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
-    /// Queues something, unless more than `limit` bytes would wait.
-    pub fn push(&self, item: Item, limit: usize) -> Pushed {
-        self.push_all(std::iter::once(item), limit)
+    /// Queues a frame.
+    pub fn push(&mut self, bytes: Bytes, kind: Kind) {
+        *self.counter(kind) += bytes.len();
+        self.frames.push_back(Queued { bytes, kind });
     }
 
-    /// Queues several things in order.
-    pub fn push_all(&self, items: impl Iterator<Item = Item>, limit: usize) -> Pushed {
-        let mut queue = self.queue.lock();
-        for item in items {
-            match queue.state {
-                State::Closed | State::Overflowed => return Pushed::Closed,
-                State::Open => {}
+    /// Queues a control frame before everything that is not begun: a ping must not wait behind a long replay.
+    pub fn push_urgent(&mut self, bytes: Bytes) {
+        self.live += bytes.len();
+        let at = usize::from(self.begun) + self.urgent as usize;
+        self.frames.insert(at.min(self.frames.len()), Queued { bytes, kind: Kind::Answer });
+        self.urgent += 1;
+    }
+
+    /// Drops what waits. A frame that is partly written stays: the client could not read on without its rest.
+    pub fn drop_all(&mut self) {
+        self.retain(|_| false);
+    }
+
+    /// Drops the messages that wait.
+    pub fn drop_messages(&mut self) {
+        self.retain(|kind| kind == Kind::Answer);
+    }
+
+    /// Writes until nothing waits or the socket takes no more.
+    pub fn write_to(&mut self, socket: &mut impl Write, written: &mut Written) -> io::Result<Progress> {
+        while let Some(first) = self.frames.front() {
+            let result = if self.frames.len() == 1 {
+                socket.write(&first.bytes)
+            } else {
+                let mut slices = [IoSlice::new(&[]); BATCH];
+                let count = self.frames.len().min(BATCH);
+                for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+                    *slice = IoSlice::new(&frame.bytes);
+                }
+                socket.write_vectored(&slices[..count])
+            };
+            match result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.advance(bytes, written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Blocked),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            let cost = self.cost(&item);
-            if self.bytes() + cost > limit {
-                self.drop_queue(&mut queue, State::Overflowed);
-                return Pushed::Overflowed;
+        }
+        // The buffer of a queue that was long once would stay for good.
+        if self.frames.capacity() > 0 {
+            self.frames = VecDeque::new();
+        }
+        Ok(Progress::Empty)
+    }
+
+    fn advance(&mut self, mut bytes: usize, written: &mut Written) {
+        while bytes > 0 {
+            let Some(first) = self.frames.front_mut() else { return };
+            let taken = bytes.min(first.bytes.len());
+            first.bytes.advance(taken);
+            bytes -= taken;
+            let (kind, whole) = (first.kind, first.bytes.is_empty());
+            *self.counter(kind) -= taken;
+            // Whatever is at the front and was not begun yet may be one of those that overtook.
+            if !self.begun {
+                self.urgent = self.urgent.saturating_sub(1);
             }
-            self.reserve(cost);
-            queue.items.push_back(item);
-        }
-        drop(queue);
-        self.waker.wake();
-        Pushed::Queued
-    }
-
-    /// Drops the queue and has the connection closed as too slow.
-    pub fn overflow(&self) -> Pushed {
-        let mut queue = self.queue.lock();
-        if queue.state != State::Open {
-            return Pushed::Closed;
-        }
-        self.drop_queue(&mut queue, State::Overflowed);
-        Pushed::Overflowed
-    }
-
-    /// Drops the queue for good.
-    pub fn close(&self) {
-        self.drop_queue(&mut self.queue.lock(), State::Closed);
-    }
-
-    /// The next thing, or `Pending` and a wake when there is one.
-    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken> {
-        if let Some(taken) = self.take() {
-            return Poll::Ready(taken);
-        }
-        self.waker.register(cx.waker());
-        self.take().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// Whether the queue has run over, or a wake when it has.
-    pub fn poll_overflow(&self, cx: &mut Context<'_>) -> Poll<Taken> {
-        self.waker.register(cx.waker());
-        let mut queue = self.queue.lock();
-        if queue.state != State::Overflowed {
-            return Poll::Pending;
-        }
-        queue.state = State::Closed;
-        Poll::Ready(Taken::Overflowed)
-    }
-
-    /// The next thing, if there is one.
-    pub fn take(&self) -> Option<Taken> {
-        let mut queue = self.queue.lock();
-        if queue.state == State::Overflowed {
-            queue.state = State::Closed;
-            return Some(Taken::Overflowed);
-        }
-        let item = queue.items.pop_front()?;
-        let cost = self.cost(&item);
-        Some(Taken::Item(item, cost))
-    }
-
-    /// Reserves bytes for something that is written without being queued (answers, replays).
-    pub fn reserve(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.budget.used.fetch_add(bytes, Relaxed);
-    }
-
-    /// Releases bytes that were written or dropped.
-    pub fn release(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Relaxed);
-        self.budget.used.fetch_sub(bytes, Relaxed);
-    }
-
-    /// Reserves bytes of a replay.
-    pub fn reserve_aside(&self, bytes: usize) {
-        self.aside.fetch_add(bytes, Relaxed);
-        self.budget.used.fetch_add(bytes, Relaxed);
-    }
-
-    /// Releases bytes of a replay.
-    pub fn release_aside(&self, bytes: usize) {
-        self.aside.fetch_sub(bytes, Relaxed);
-        self.budget.used.fetch_sub(bytes, Relaxed);
-    }
-
-    fn drop_queue(&self, queue: &mut Queue, state: State) {
-        let bytes = queue.items.iter().map(|item| self.cost(item)).sum();
-        queue.items = VecDeque::new();
-        queue.state = state;
-        self.release(bytes);
-        self.waker.wake();
-    }
-
-    fn cost(&self, item: &Item) -> usize {
-        const CONTROL: usize = 128;
-        match item {
-            Item::Message(delivery) => delivery.cost(self.protocol),
-            Item::Notice(notice) => notice.cost(),
-            Item::Presence { result: Ok(listing), .. } => CONTROL + listing.bytes(),
-            _ => CONTROL,
+            self.begun = !whole;
+            if !whole {
+                return;
+            }
+            if let Kind::Message(ms) | Kind::Replayed(ms) = kind {
+                written.messages += 1;
+                written.oldest = Some(written.oldest.map_or(ms, |oldest| oldest.min(ms)));
+            }
+            self.frames.pop_front();
         }
     }
-}
 
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        self.close();
-        self.release(self.bytes());
-        self.release_aside(self.aside.load(Relaxed));
+    fn retain(&mut self, keep: impl Fn(Kind) -> bool) {
+        let begun = if self.begun { self.frames.pop_front() } else { None };
+        self.frames.retain(|frame| keep(frame.kind));
+        if let Some(begun) = begun {
+            self.frames.push_front(begun);
+        }
+        self.frames.shrink_to_fit();
+        self.urgent = 0;
+        (self.live, self.replayed) = (0, 0);
+        for index in 0..self.frames.len() {
+            let (kind, bytes) = (self.frames[index].kind, self.frames[index].bytes.len());
+            *self.counter(kind) += bytes;
+        }
+    }
+
+    fn counter(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Replayed(_) => &mut self.replayed,
+            _ => &mut self.live,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Entry;
+    use proptest::prelude::*;
 
-    fn message(length: usize) -> Item {
-        let entry = Entry::new(EntryId::ZERO, 0, "x".repeat(length).into());
-        Item::Message(Delivery::new(RoomId::parse("r").unwrap(), entry))
+    /// A socket that takes so many bytes at a time, then blocks.
+    struct Narrow {
+        takes: Vec<usize>,
+        got: Vec<u8>,
     }
 
-    #[test]
-    fn bytes_are_reserved_until_released() {
-        let budget = Arc::new(Budget::default());
-        let outbox = Outbox::new(Protocol::Raw, Arc::clone(&budget));
-        assert_eq!(outbox.push(message(90), 1000), Pushed::Queued);
-        assert_eq!((outbox.bytes(), budget.used()), (100, 100));
-        let Some(Taken::Item(_, cost)) = outbox.take() else { panic!("nothing waits") };
-        assert_eq!((cost, budget.used()), (100, 100), "taken is not yet written");
-        outbox.release(cost);
-        assert_eq!((outbox.bytes(), budget.used()), (0, 0));
-    }
-
-    #[test]
-    fn the_limit_holds_at_below_and_above() {
-        let budget = Arc::new(Budget::default());
-        for (limit, expect) in [(199, Pushed::Overflowed), (200, Pushed::Queued), (201, Pushed::Queued)] {
-            let outbox = Outbox::new(Protocol::Raw, Arc::clone(&budget));
-            assert_eq!(outbox.push(message(90), limit), Pushed::Queued);
-            assert_eq!(outbox.push(message(90), limit), expect, "limit {limit}");
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let Some(most) = self.takes.pop() else { return Err(ErrorKind::WouldBlock.into()) };
+            let taken = &bytes[..bytes.len().min(most)];
+            self.got.extend_from_slice(taken);
+            Ok(taken.len())
         }
-        assert_eq!(budget.used(), 0);
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn write(outbox: &mut Outbox, takes: &[usize]) -> (Vec<u8>, Progress, Written) {
+        let mut socket = Narrow { takes: takes.iter().rev().copied().collect(), got: Vec::new() };
+        let mut written = Written::default();
+        let progress = outbox.write_to(&mut socket, &mut written).unwrap();
+        (socket.got, progress, written)
+    }
+
+    fn bytes(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
     }
 
     #[test]
-    fn an_overflow_drops_the_queue_and_is_told_once() {
-        let budget = Arc::new(Budget::default());
-        let outbox = Outbox::new(Protocol::Raw, Arc::clone(&budget));
-        outbox.push(message(90), 150);
-        assert_eq!(outbox.push(message(90), 150), Pushed::Overflowed);
-        assert_eq!(budget.used(), 0);
-        assert_eq!(outbox.push(message(1), 150), Pushed::Closed);
-        assert!(matches!(outbox.take(), Some(Taken::Overflowed)));
-        assert!(outbox.take().is_none());
-        assert_eq!(outbox.overflow(), Pushed::Closed);
+    fn bytes_count_until_they_are_written() {
+        let mut outbox = Outbox::default();
+        outbox.push(bytes("abc"), Kind::Message(7));
+        outbox.push(bytes("defg"), Kind::Replayed(5));
+        assert_eq!((outbox.live_bytes(), outbox.bytes()), (3, 7));
+        let (got, progress, written) = write(&mut outbox, &[2, 3]);
+        assert_eq!((got.as_slice(), progress), (b"abc".as_slice(), Progress::Blocked));
+        assert_eq!(written, Written { messages: 1, oldest: Some(7) });
+        assert_eq!((outbox.live_bytes(), outbox.bytes()), (0, 4));
+        let (got, progress, _) = write(&mut outbox, &[9]);
+        assert_eq!((got.as_slice(), progress, outbox.bytes()), (b"defg".as_slice(), Progress::Empty, 0));
     }
 
     #[test]
-    fn control_frames_count() {
-        let outbox = Outbox::new(Protocol::V1, Arc::default());
-        outbox.push(Item::DrainCancelled, 1000);
-        assert!(outbox.bytes() > 0);
+    fn a_frame_that_is_begun_is_finished_before_anything_overtakes_or_is_dropped() {
+        let mut outbox = Outbox::default();
+        outbox.push(bytes("message"), Kind::Message(1));
+        outbox.push(bytes("other"), Kind::Message(2));
+        assert_eq!(write(&mut outbox, &[3]).0, b"mes");
+        outbox.push_urgent(bytes("PING"));
+        outbox.push_urgent(bytes("PONG"));
+        outbox.push(bytes("answer"), Kind::Answer);
+        outbox.drop_messages();
+        assert_eq!(outbox.live_bytes(), "sagePINGPONGanswer".len());
+        assert_eq!(write(&mut outbox, &[99, 99, 99, 99]).0, b"sagePINGPONGanswer");
+        outbox.push(bytes("a"), Kind::Message(3));
+        outbox.push_urgent(bytes("B"));
+        outbox.drop_all();
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
+    }
+
+    #[test]
+    fn control_frames_overtake_in_their_own_order() {
+        let mut outbox = Outbox::default();
+        outbox.push(bytes("x"), Kind::Message(1));
+        outbox.push_urgent(bytes("1"));
+        outbox.push_urgent(bytes("2"));
+        assert_eq!(write(&mut outbox, &[1]).0, b"1");
+        outbox.push_urgent(bytes("3"));
+        assert_eq!(write(&mut outbox, &[9, 9, 9]).0, b"23x");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_socket_takes_the_stream_is_the_frames_in_order(
+            frames in proptest::collection::vec("[a-z]{1,200}", 1..100),
+            takes in proptest::collection::vec(1usize..500, 0..400),
+        ) {
+            let mut outbox = Outbox::default();
+            for frame in &frames {
+                outbox.push(bytes(frame), Kind::Message(1));
+            }
+            let all = frames.concat();
+            let (got, progress, written) = write(&mut outbox, &takes);
+            prop_assert!(all.as_bytes().starts_with(&got));
+            prop_assert_eq!(outbox.bytes(), all.len() - got.len());
+            prop_assert_eq!(progress == Progress::Empty, got.len() == all.len());
+            prop_assert_eq!(written.messages == frames.len() as u64, got.len() == all.len());
+        }
     }
 }

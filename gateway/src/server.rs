@@ -14,10 +14,10 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::api;
-use crate::outbox::Item;
 use crate::proxy_protocol;
 use crate::routes;
 use crate::shared::{Parts, Shared};
+use crate::socket::Item;
 
 /// How long connections have to end after the gateway was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -63,9 +63,9 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     if how == Shutdown::Drain {
         leave(&shared, &mut shutdown).await;
     }
-    shared.connections.tell_all(&Item::GoingAway);
-    shared.tasks.close();
-    let _ = tokio::time::timeout(STOP_PATIENCE, shared.tasks.wait()).await;
+    shared.shards.tell_all(&Item::GoingAway);
+    let _ = tokio::time::timeout(STOP_PATIENCE, shared.connections.ended()).await;
+    shared.shards.stop().await;
     shared.hub.log().stop();
     stop.cancel();
     servers.close();
@@ -81,7 +81,7 @@ async fn leave(shared: &Arc<Shared>, shutdown: &mut mpsc::Receiver<Shutdown>) {
         status = shared.drain.finished() => {
             tracing::info!(moved = status.moved, remaining = status.remaining, "drain ends");
             // Those at the deadline are told 1012, not 1001.
-            shared.connections.tell_all(&Item::DrainForced);
+            shared.shards.tell_all(&Item::DrainForced);
         }
         () = hurried => {}
     }

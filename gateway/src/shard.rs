@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock::Millis;
-use crate::metrics::Metrics;
-use crate::outbox::{Budget, Item, Outbox, Pushed};
+use crate::outbox::Budget;
 use crate::protocol::Protocol;
+use crate::socket::{Command, Inbox, Item};
 
 /// Number of a connection within this process.
 pub type ConnectionId = u64;
@@ -25,10 +27,15 @@ pub struct Connection {
     pub protocol: Protocol,
     /// When it was opened.
     pub opened_at: Millis,
-    /// What waits for it.
-    pub outbox: Outbox,
+    /// Bytes that wait for it.
+    pub bytes: AtomicUsize,
     /// It was told to move.
     pub noticed: AtomicBool,
+    /// The shard that serves it.
+    pub inbox: Arc<Inbox>,
+    /// Its place in that shard; the shard's own.
+    pub(crate) slot: AtomicU32,
+    shedding: AtomicBool,
     address: IpAddr,
     session: u128,
 }
@@ -50,6 +57,7 @@ pub struct Connections {
     count: AtomicUsize,
     next: AtomicU64,
     shedding: Mutex<()>,
+    tracker: TaskTracker,
 }
 
 impl Default for Connections {
@@ -61,6 +69,7 @@ impl Default for Connections {
             count: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             shedding: Mutex::new(()),
+            tracker: TaskTracker::new(),
         }
     }
 }
@@ -69,6 +78,7 @@ impl Default for Connections {
 pub struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
+    _open: TaskTrackerToken,
 }
 
 impl Drop for Place {
@@ -99,19 +109,28 @@ impl Connections {
         self.count.fetch_add(1, Relaxed);
         addresses.insert(address, same + 1);
         drop(addresses);
-        Ok(Place { connections: Arc::clone(self), address })
+        Ok(Place { connections: Arc::clone(self), address, _open: self.tracker.token() })
     }
 
-    /// Adds a connection that has a place.
-    pub fn add(&self, protocol: Protocol, place: &Place, session: u128, now: Millis) -> Arc<Connection> {
+    /// Adds a connection that has a place, to be served by the shard of `inbox`.
+    pub fn add(
+        &self,
+        protocol: Protocol,
+        place: &Place,
+        session: u128,
+        now: Millis,
+        inbox: Arc<Inbox>,
+    ) -> Arc<Connection> {
         let id = self.next.fetch_add(1, Relaxed);
-        let outbox = Outbox::new(protocol, Arc::clone(&self.budget));
         let connection = Arc::new(Connection {
             id,
             protocol,
             opened_at: now,
-            outbox,
+            bytes: AtomicUsize::new(0),
             noticed: AtomicBool::new(false),
+            inbox,
+            slot: AtomicU32::new(u32::MAX),
+            shedding: AtomicBool::new(false),
             address: place.address,
             session,
         });
@@ -152,31 +171,36 @@ impl Connections {
         self.budget.used()
     }
 
-    /// Puts something into every outbox.
-    pub fn tell_all(&self, item: &Item) {
-        for connection in self.all() {
-            connection.outbox.push(item.clone(), usize::MAX);
-        }
+    /// The bytes that wait for all connections, to be counted by the shards.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
-    /// Closes the connections that keep most waiting, until no more than `limit` bytes wait.
-    pub fn shed(&self, limit: usize, metrics: &Metrics) {
+    /// Waits until there are none, once no more are admitted.
+    pub async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Has the connections make room that keep most waiting, until no more than `limit` bytes wait.
+    pub fn shed(&self, limit: usize) {
         if self.budget.used() <= limit {
             return;
         }
         let Some(_one_at_a_time) = self.shedding.try_lock() else { return };
         let mut fullest = self.all();
-        fullest.sort_by_key(|connection| std::cmp::Reverse(connection.outbox.all_bytes()));
+        fullest.sort_by_key(|connection| std::cmp::Reverse(connection.bytes.load(Relaxed)));
         let mut over = self.budget.used().saturating_sub(limit);
         for connection in fullest {
-            let bytes = connection.outbox.all_bytes();
+            let bytes = connection.bytes.load(Relaxed);
             if over == 0 || bytes == 0 {
                 return;
             }
-            if connection.outbox.overflow() == Pushed::Overflowed {
-                metrics.slow("total");
-            }
             over = over.saturating_sub(bytes);
+            // Told once: its shard has not come to it yet.
+            if !connection.shedding.swap(true, Relaxed) {
+                connection.tell(Item::Shed);
+            }
         }
     }
 
@@ -186,6 +210,16 @@ impl Connections {
 }
 
 impl Connection {
+    /// Tells it something.
+    pub fn tell(self: &Arc<Self>, item: Item) {
+        self.inbox.send(Command::Tell(Arc::clone(self), item));
+    }
+
+    /// It has made room, and may be asked again.
+    pub(crate) fn has_shed(&self) {
+        self.shedding.store(false, Relaxed);
+    }
+
     /// Where it comes from.
     pub fn address(&self) -> IpAddr {
         self.address
@@ -195,16 +229,9 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Delivery, Entry, EntryId};
-    use crate::room::RoomId;
+    use crate::socket::Shards;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn fill(connection: &Connection, bytes: usize) {
-        let entry = Entry::new(EntryId::ZERO, 0, "x".repeat(bytes).into());
-        let item = Item::Message(Delivery::new(RoomId::parse("r").unwrap(), entry));
-        connection.outbox.push(item, usize::MAX);
-    }
 
     #[test]
     fn the_number_of_connections_is_limited_at_below_and_above() {
@@ -233,16 +260,20 @@ mod tests {
     #[test]
     fn over_the_total_the_fullest_go_first() {
         let connections = Arc::new(Connections::default());
+        let shards = Shards::new(1).unwrap();
         let place = connections.admit(HERE, 9, 0).ok().unwrap();
-        let [small, big, middle] = [100, 900, 500].map(|bytes| {
-            let connection = connections.add(Protocol::Raw, &place, 0, 0);
-            fill(&connection, bytes);
+        let all = [100, 900, 500].map(|bytes| {
+            let connection = connections.add(Protocol::Raw, &place, 0, 0, shards.choose());
+            connection.bytes.store(bytes, Relaxed);
+            connections.budget.change(0, bytes);
             connection
         });
-        connections.shed(2000, &Metrics::new());
-        assert!(big.outbox.bytes() > 0, "below the limit nothing happens");
-        connections.shed(700, &Metrics::new());
-        assert_eq!(big.outbox.bytes(), 0);
-        assert!(small.outbox.bytes() > 0 && middle.outbox.bytes() > 0);
+        let told = || all.each_ref().map(|connection| connection.shedding.load(Relaxed));
+        connections.shed(1500);
+        assert_eq!(told(), [false, false, false], "at the limit nothing happens");
+        connections.shed(1499);
+        assert_eq!(told(), [false, true, false]);
+        connections.shed(599);
+        assert_eq!(told(), [false, true, true]);
     }
 }

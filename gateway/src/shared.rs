@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::clock;
@@ -18,6 +17,7 @@ use crate::metrics::{Metrics, Snapshot};
 use crate::presence::Presence;
 use crate::session::Bucket;
 use crate::shard::Connections;
+use crate::socket::Shards;
 
 /// What the shared parts are made of.
 pub struct Parts {
@@ -31,6 +31,8 @@ pub struct Parts {
     pub admin_token: Option<String>,
     /// File with the keys of the HTTP API, followed while running.
     pub api_key_file: Option<PathBuf>,
+    /// Threads that serve connections.
+    pub shards: usize,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -55,8 +57,8 @@ pub struct Shared {
     pub admin_token: Option<String>,
     /// Checks credentials.
     pub auth: Arc<Authenticator>,
-    /// Connections being served.
-    pub tasks: TaskTracker,
+    /// The threads that serve the connections.
+    pub shards: Arc<Shards>,
     handshakes: Mutex<Bucket>,
 }
 
@@ -64,8 +66,9 @@ impl Shared {
     /// Makes the parts, and lets the log feed the hub.
     pub(crate) fn new(parts: &Parts) -> Arc<Self> {
         let connections = Arc::new(Connections::default());
+        let shards = Arc::new(Shards::new(parts.shards).expect("the process has file descriptors at its start"));
         let metrics = Arc::clone(&parts.metrics);
-        let hub = Arc::new(Hub::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)));
+        let hub = Arc::new(Hub::new(Arc::clone(&shards)));
         let feed: Arc<dyn Feed> = Arc::clone(&hub) as _;
         let settings = Arc::clone(&parts.settings);
         let log: Arc<dyn Log> = match &parts.redis {
@@ -73,19 +76,21 @@ impl Shared {
             None => Arc::new(MemoryLog::new(settings, feed)),
         };
         hub.attach(log);
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             drain: Drain::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)),
             settings: Arc::clone(&parts.settings),
-            presence: Arc::new(Presence::new(Arc::clone(&parts.settings))),
+            presence: Arc::new(Presence::new()),
             hub,
             connections,
             metrics,
             node: parts.node.as_str().into(),
             admin_token: parts.admin_token.clone(),
             auth: Authenticator::start(Arc::clone(&parts.settings), parts.api_key_file.clone()),
-            tasks: TaskTracker::new(),
+            shards,
             handshakes: Mutex::new(Bucket::full(clock::now())),
-        })
+        });
+        shared.shards.start(&shared);
+        shared
     }
 
     /// The settings in force.

@@ -11,8 +11,8 @@ use super::caller::Caller;
 use super::openapi::Problems;
 use super::problem::{Code, Problem};
 use crate::log::{Mode, Signal};
-use crate::outbox::Item;
 use crate::shared::Shared;
+use crate::socket::Item;
 
 /// End a session
 ///
@@ -69,6 +69,6 @@ fn parse(id: &str) -> Option<u128> {
 
 fn close(shared: &Shared, id: u128) -> bool {
     let Some(connection) = shared.connections.of_session(id) else { return false };
-    connection.outbox.push(Item::Kicked, usize::MAX);
+    connection.tell(Item::Kicked);
     true
 }

@@ -1,5 +1,5 @@
 //! Drain: moving all sessions off this gateway. Idempotent, observable, and cancellable until the process was told to
-//! exit. Decides by `pace`; acts by putting notices into outboxes.
+//! exit. Decides by `pace`; acts by telling connections.
 
 pub mod pace;
 
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::clock::{self, Millis};
 use crate::config::Shared;
 use crate::metrics::Metrics;
-use crate::outbox::Item;
 use crate::shard::{Connection, Connections};
+use crate::socket::Item;
 use pace::{Pace, Terms};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -158,7 +158,7 @@ impl Drain {
             tracing::info!(connections = self.connections.len(), "drain cancelled");
             for connection in self.connections.all() {
                 if connection.noticed.swap(false, Relaxed) {
-                    connection.outbox.push(Item::DrainCancelled, usize::MAX);
+                    connection.tell(Item::DrainCancelled);
                 }
             }
         }
@@ -231,7 +231,7 @@ impl Drain {
         let connections = self.connections.all();
         if now >= run.deadline() {
             for connection in connections {
-                connection.outbox.push(Item::DrainForced, usize::MAX);
+                connection.tell(Item::DrainForced);
             }
             return;
         }
@@ -250,11 +250,11 @@ impl Drain {
         granted
     }
 
-    fn notice(&self, connection: &Connection, run: &Run, now: Millis) {
+    fn notice(&self, connection: &Arc<Connection>, run: &Run, now: Millis) {
         let most = run.terms.most_delay(now - run.started_at);
         let retry_after_ms = rand::random_range(0..=most);
         connection.noticed.store(true, Relaxed);
-        connection.outbox.push(Item::Drain { retry_after_ms, deadline_ms: run.deadline() - now }, usize::MAX);
+        connection.tell(Item::Drain { retry_after_ms, deadline_ms: run.deadline() - now });
         self.metrics.drain_noticed();
     }
 }

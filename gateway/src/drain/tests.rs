@@ -1,16 +1,17 @@
-//! The drain on paused time, with connections that are only outboxes.
+//! The drain on paused time, with connections that nobody serves.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::config::{self, Config};
-use crate::outbox::Taken;
 use crate::protocol::Protocol;
 use crate::shard::Place;
+use crate::socket::{Command, Shards};
 
 struct World {
     drain: Arc<Drain>,
     connections: Arc<Connections>,
+    shards: Shards,
     clients: Vec<(Place, Arc<Connection>)>,
 }
 
@@ -18,7 +19,7 @@ fn world(clients: usize, settings: config::Drain) -> World {
     let config = config::share(Config { drain: settings, ..Config::default() });
     let connections = Arc::new(Connections::default());
     let drain = Drain::new(config, Arc::clone(&connections), Arc::new(Metrics::new()));
-    let mut world = World { drain, connections, clients: Vec::new() };
+    let mut world = World { drain, connections, shards: Shards::new(1).unwrap(), clients: Vec::new() };
     (0..clients).for_each(|_| world.connect());
     world
 }
@@ -26,7 +27,7 @@ fn world(clients: usize, settings: config::Drain) -> World {
 impl World {
     fn connect(&mut self) {
         let place = self.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000, 0).ok().unwrap();
-        let connection = self.connections.add(Protocol::V1, &place, 0, clock::now());
+        let connection = self.connections.add(Protocol::V1, &place, 0, clock::now(), self.shards.choose());
         self.clients.push((place, connection));
     }
 
@@ -35,6 +36,17 @@ impl World {
         self.connections.remove(connection.id);
         drop(place);
         self.drain.closed(&connection, reason);
+    }
+
+    /// What the first client was told.
+    fn told(&self) -> Vec<Item> {
+        let mut commands = Vec::new();
+        self.shards.inboxes()[0].take(&mut commands);
+        let first = |command| match command {
+            Command::Tell(connection, item) if Arc::ptr_eq(&connection, &self.clients[0].1) => Some(item),
+            _ => None,
+        };
+        commands.into_iter().filter_map(first).collect()
     }
 
     fn noticed(&self) -> usize {
@@ -92,10 +104,9 @@ async fn the_deadline_forces_the_rest() {
     world.leave("client");
     assert_eq!(world.drain.finished().await.remaining, 1);
     pass(200).await;
-    let outbox = &world.clients[0].1.outbox;
-    let items: Vec<_> = std::iter::from_fn(|| outbox.take()).take(2).collect();
-    assert!(matches!(items[0], Taken::Item(Item::Drain { retry_after_ms: 0..=500, deadline_ms: 1..=3000 }, _)));
-    assert!(matches!(items[1], Taken::Item(Item::DrainForced, _)));
+    let told = world.told();
+    assert!(matches!(told[0], Item::Drain { retry_after_ms: 0..=500, deadline_ms: 1..=3000 }));
+    assert!(matches!(told[1], Item::DrainForced));
     world.leave("drain_forced");
     let status = world.drain.status();
     assert_eq!((status.state, status.moved, status.forced), (Phase::Drained, 1, 1));
@@ -122,8 +133,7 @@ async fn a_cancelled_drain_leaves_the_rest_and_can_begin_anew() {
     world.leave("client");
     assert_eq!(world.drain.cancel().unwrap().state, Phase::Running);
     assert_eq!(world.noticed(), 0);
-    let outbox = &world.clients[0].1.outbox;
-    assert!(std::iter::from_fn(|| outbox.take()).any(|taken| matches!(taken, Taken::Item(Item::DrainCancelled, _))));
+    assert!(world.told().iter().any(|item| matches!(item, Item::DrainCancelled)));
     pass(1000).await;
     assert_eq!(world.noticed(), 0);
     world.drain.start(Wish::default());

@@ -23,6 +23,7 @@ const CLOSE_REASONS: &[&str] = &[
     "kicked",
     "unavailable",
     "protocol_error",
+    "handed_over",
 ];
 const REJECT_REASONS: &[&str] = &[
     "max_connections",

@@ -63,7 +63,7 @@ impl Messages {
                 "ws_resyncs",
                 "Times that a client was told that a room may have a hole",
                 "reason",
-                &["trimmed", "vanished", "reset"],
+                &["trimmed", "vanished", "reset", "slow"],
             ),
             resumes: new.counters(
                 "ws_resumes",

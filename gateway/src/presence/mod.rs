@@ -1,5 +1,5 @@
 //! Presence: who is in which room. A session is listed only where it asked for it, and costs nothing elsewhere.
-//! Knows connections by their outboxes only.
+//! Knows connections only as somebody to tell.
 
 mod member;
 
@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::config::Shared;
 use crate::entry::{Text, frame_cost};
-use crate::outbox::Item;
 use crate::protocol::{self, Frame};
 use crate::room::RoomId;
 use crate::shard::{Connection, ConnectionId};
+use crate::socket::Item;
 
 pub use member::{Change, Listing, Member};
 
@@ -43,15 +42,15 @@ impl Notice {
 }
 
 /// The members of rooms.
+#[derive(Default)]
 pub struct Presence {
-    settings: Shared,
     rooms: Mutex<HashMap<RoomId, BTreeMap<ConnectionId, (Member, Arc<Connection>)>>>,
 }
 
 impl Presence {
     /// Nobody anywhere.
-    pub fn new(settings: Shared) -> Self {
-        Self { settings, rooms: Mutex::default() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Lists a session among a room's members.
@@ -73,22 +72,18 @@ impl Presence {
         }
     }
 
-    /// Tells a session who is in a room, through its outbox.
+    /// Tells a session who is in a room. It comes in its order with the notices.
     pub fn ask(&self, room: &RoomId, connection: &Arc<Connection>, reference: Option<u64>) {
         let rooms = self.rooms.lock();
         let members: Vec<_> = rooms.get(room).into_iter().flatten().map(|(_, (member, _))| member.clone()).collect();
         let listing = Arc::new(Listing { count: members.len(), members });
         let item = Item::Presence { reference, room: room.clone(), result: Ok(listing) };
-        connection.outbox.push(item, self.limit());
+        connection.tell(item);
     }
 
     fn tell(&self, members: &BTreeMap<ConnectionId, (Member, Arc<Connection>)>, notice: &Arc<Notice>) {
         for (_, connection) in members.values() {
-            connection.outbox.push(Item::Notice(Arc::clone(notice)), self.limit());
+            connection.tell(Item::Notice(Arc::clone(notice)));
         }
-    }
-
-    fn limit(&self) -> usize {
-        self.settings.load().backpressure.max_buffered_bytes
     }
 }

@@ -66,8 +66,12 @@ pub mod close {
     pub const NORMAL: u16 = 1000;
     /// The gateway stops at once.
     pub const GOING_AWAY: u16 = 1001;
+    /// Against RFC 6455.
+    pub const PROTOCOL_ERROR: u16 = 1002;
     /// Not text, or not what the protocol allows.
     pub const UNSUPPORTED: u16 = 1003;
+    /// Text that is no UTF-8.
+    pub const INVALID_PAYLOAD: u16 = 1007;
     /// A message over `maxMessageBytes`.
     pub const TOO_BIG: u16 = 1009;
     /// The gateway was drained: come back at once.
@@ -90,6 +94,8 @@ pub enum Reason {
     Vanished,
     /// Ids went back: the log is older than what was delivered (a failover, a restored backup).
     Reset,
+    /// The client did not keep up, and what waited for it was dropped.
+    Slow,
 }
 
 impl Reason {
@@ -99,6 +105,7 @@ impl Reason {
             Self::Trimmed => "trimmed",
             Self::Vanished => "vanished",
             Self::Reset => "reset",
+            Self::Slow => "slow",
         }
     }
 }

@@ -90,8 +90,12 @@ pub enum Event {
     DrainCancelled,
     /// The drain's deadline has come.
     DrainForced,
-    /// The client did not keep up.
+    /// The client did not keep up, and the connection must go.
     Overflowed,
+    /// The client did not keep up: the messages that waited for it were dropped.
+    Dropped,
+    /// Another process has carried the connection here. In place of `Opened`.
+    CarriedOn,
     /// The gateway stops.
     GoingAway,
     /// A backend ended the session.
@@ -100,6 +104,17 @@ pub enum Event {
     Pong,
     /// Time has passed: see `wake_at`.
     Tick,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The client is to get it.
+    Fresh,
+    /// The client has it, or is not in the room.
+    Known,
+    /// The subscription is still being made.
+    Early,
 }
 
 /// What was read back for a subscription.

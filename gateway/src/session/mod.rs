@@ -6,23 +6,25 @@ mod heartbeat;
 mod limits;
 mod presence;
 mod requests;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use event::{Closing, Effect, Event, Replay};
+pub use event::{Closing, Effect, Event, Receipt, Replay};
 pub use heartbeat::Heartbeat;
 pub use limits::Bucket;
 
 use crate::auth::{self, Identity};
+use subscriptions::{Joining, Subscriptions};
+
 use crate::clock::Millis;
 use crate::config::InForce;
-use crate::entry::{Delivery, Entry, EntryId};
-use crate::protocol::{self, Code, Frame, Past, Protocol, Reason, Refusal, close};
+use crate::entry::{Entry, EntryId};
+use crate::protocol::{self, Code, Frame, Past, Protocol, Reason, Refusal, Request, close};
 use crate::room::RoomId;
 
 /// How long a raw client keeps its connection after it was told to move, beyond the delay that it was told, in
@@ -38,7 +40,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// When it began.
     pub opened_at: Millis,
-    subscriptions: BTreeMap<RoomId, Subscription>,
+    /// By room. Few, so a table costs less than a map.
+    subscriptions: Subscriptions,
     /// A raw session's rooms, as its URL names them.
     raw_rooms: Vec<RoomId>,
     requests: Bucket,
@@ -50,23 +53,6 @@ pub struct Session {
     #[serde(with = "auth::written")]
     pub identity: Option<Arc<Identity>>,
     closing: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Subscription {
-    cursor: EntryId,
-    /// Where a subscription stands that is still being made.
-    joining: Option<Joining>,
-    /// It is listed among the room's members, and told who comes and leaves.
-    present: bool,
-}
-
-/// What the client asked for with `subscribe`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Joining {
-    reference: Option<u64>,
-    since: Option<EntryId>,
-    presence: bool,
 }
 
 impl Session {
@@ -83,7 +69,7 @@ impl Session {
             id,
             protocol,
             opened_at: now,
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             raw_rooms,
             requests: Bucket::full(now),
             joins: Bucket::full(now),
@@ -102,12 +88,40 @@ impl Session {
 
     /// The rooms that it is in, or is about to be in.
     pub fn rooms(&self) -> impl Iterator<Item = &RoomId> {
-        self.subscriptions.keys()
+        self.subscriptions.iter().map(|each| &each.room)
     }
 
-    /// Whether a `Join` is under way: messages must be kept back, and requests other than `subscribe` must wait.
+    /// Whether it is in a room, or is about to be.
+    pub fn is_in(&self, room: &RoomId) -> bool {
+        self.subscriptions.get(room).is_some()
+    }
+
+    /// Whether a `Join` is under way.
     pub fn joining(&self) -> bool {
-        self.subscriptions.values().any(|each| each.joining.is_some())
+        self.subscriptions.iter().any(|each| each.joining.is_some())
+    }
+
+    /// Whether a `Join` of this room is under way: its messages must be kept back.
+    pub fn is_joining(&self, room: &RoomId) -> bool {
+        self.subscriptions.get(room).is_some_and(|each| each.joining.is_some())
+    }
+
+    /// Whether a request must wait until what came before it is done: requests take effect in the order in which they
+    /// were sent.
+    pub fn must_wait(&self, request: &Request) -> bool {
+        self.joining() && !matches!(request, Request::Subscribe { .. } | Request::Ping { .. })
+    }
+
+    /// A message has come. Moves the cursor when the client is to get it; the caller keeps it back while it is early.
+    pub fn receive(&mut self, room: &RoomId, id: EntryId) -> Receipt {
+        match self.subscriptions.get_mut(room) {
+            Some(subscription) if subscription.joining.is_some() => Receipt::Early,
+            Some(subscription) if id > subscription.cursor => {
+                subscription.cursor = id;
+                Receipt::Fresh
+            }
+            _ => Receipt::Known,
+        }
     }
 
     /// Whether it was told to move.
@@ -141,13 +155,18 @@ impl Session {
             Event::JoinFailed { room, refusal } => self.join_failed(&room, refusal),
             Event::Published { reference, result } => self.published(reference, result),
             Event::HistoryRead { reference, room, result } => Self::history(reference, &room, result),
-            Event::Message(delivery) => self.message(delivery),
             Event::Notice(notice) => self.notice(&notice),
             Event::PresenceRead { reference, room, result } => Self::presence(reference, &room, result),
+            Event::Message(delivery) => match self.receive(&delivery.room, delivery.entry.id) {
+                Receipt::Fresh => vec![Effect::Deliver(delivery)],
+                Receipt::Known | Receipt::Early => Vec::new(),
+            },
             Event::Gap { room, reason, position } => self.gap(&room, reason, position),
             Event::Drain { retry_after_ms, deadline_ms } => self.drain(retry_after_ms, deadline_ms, now),
             Event::DrainCancelled => self.drain_cancelled(),
             Event::DrainForced => vec![Effect::Close(Closing::new(close::SERVICE_RESTART, "drain_forced"))],
+            Event::Dropped => self.dropped(),
+            Event::CarriedOn => self.carried_on(),
             Event::Overflowed => vec![Effect::Close(Closing::new(close::TRY_AGAIN_LATER, "slow"))],
             Event::Kicked => vec![Effect::Close(Closing::new(close::FORBIDDEN, "kicked"))],
             Event::GoingAway => vec![Effect::Close(Closing::new(close::GOING_AWAY, "shutdown"))],
@@ -176,8 +195,9 @@ impl Session {
         let was_present = std::mem::replace(&mut subscription.present, joining.presence);
         let replay =
             replay.unwrap_or(Replay { recovered: joining.since.is_none(), reset: false, messages: Vec::new() });
+        let (recovered, reset) = (replay.recovered, replay.reset);
         // Live messages up to the cursor are dropped: a client whose cursor is ahead of this gateway has them already.
-        let from = joining.since.filter(|_| !replay.reset).unwrap_or(position);
+        let from = joining.since.filter(|_| !reset).unwrap_or(position);
         subscription.cursor = from;
         let fresh = replay.messages.into_iter().filter(|message| message.entry.id > from);
         let messages: Vec<_> = fresh.map(Effect::Deliver).collect();
@@ -185,15 +205,17 @@ impl Session {
             subscription.cursor = last.entry.id;
         }
         let mut effects = Vec::with_capacity(messages.len() + 2);
-        if joining.since.is_some() {
-            effects.push(Effect::Resumed(replay.recovered));
+        if joining.silent {
+            effects.extend(self.told_of_hole(room, from, recovered, reset));
+        } else if joining.since.is_some() {
+            effects.push(Effect::Resumed(recovered));
         }
-        if self.protocol == Protocol::V1 {
+        if self.protocol == Protocol::V1 && !joining.silent {
             effects.push(Effect::Send(protocol::encode(&Frame::Subscribed {
                 reference: joining.reference,
                 room,
                 position: from,
-                recovered: replay.recovered,
+                recovered,
                 replayed: messages.len(),
             })));
         }
@@ -202,12 +224,28 @@ impl Session {
         effects
     }
 
+    /// A client that did not ask is told only when something is missing.
+    fn told_of_hole(&self, room: &RoomId, position: EntryId, recovered: bool, reset: bool) -> Vec<Effect> {
+        let reason = if reset { Reason::Reset } else { Reason::Trimmed };
+        match (recovered, self.protocol) {
+            (true, _) => Vec::new(),
+            (false, Protocol::Raw) => vec![Effect::Resynced(reason)],
+            (false, Protocol::V1) => {
+                vec![
+                    Effect::Resynced(reason),
+                    Effect::Send(protocol::encode(&Frame::Resync { room, reason, position })),
+                ]
+            }
+        }
+    }
+
     fn join_failed(&mut self, room: &RoomId, refusal: Refusal) -> Vec<Effect> {
-        let subscription = self.subscriptions.remove(room).unwrap_or_default();
-        let reference = subscription.joining.and_then(|each| each.reference);
+        let subscription = self.subscriptions.remove(room);
+        let present = subscription.as_ref().is_some_and(|each| each.present);
+        let reference = subscription.and_then(|each| each.joining).and_then(|each| each.reference);
         match self.protocol {
             Protocol::V1 => {
-                let mut effects = Vec::from_iter(subscription.present.then(|| Effect::Disappear(room.clone())));
+                let mut effects = Vec::from_iter(present.then(|| Effect::Disappear(room.clone())));
                 effects.push(Effect::Leave(room.clone()));
                 effects.extend(Self::refuse(&Refusal { reference, ..refusal }));
                 effects
@@ -238,14 +276,27 @@ impl Session {
         }
     }
 
-    fn message(&mut self, delivery: Arc<Delivery>) -> Vec<Effect> {
-        match self.subscriptions.get_mut(&delivery.room) {
-            Some(subscription) if delivery.entry.id > subscription.cursor => {
-                subscription.cursor = delivery.entry.id;
-                vec![Effect::Deliver(delivery)]
-            }
-            _ => Vec::new(),
+    /// Messages that waited for the client were dropped. It goes on from what comes next.
+    fn dropped(&mut self) -> Vec<Effect> {
+        let (mut effects, reason) = (Vec::new(), Reason::Slow);
+        for subscription in self.subscriptions.iter() {
+            let (room, position) = (&subscription.room, subscription.cursor);
+            effects.push(Effect::Resynced(reason));
+            effects.push(Effect::Send(protocol::encode(&Frame::Resync { room, reason, position })));
         }
+        effects
+    }
+
+    /// Another process has carried the connection here: rooms are joined anew from the cursors, unseen by the client.
+    fn carried_on(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for subscription in self.subscriptions.iter_mut() {
+            // The log listed it here when it was there: it must appear anew.
+            let (cursor, presence) = (subscription.cursor, std::mem::take(&mut subscription.present));
+            let joining = subscription.joining.get_or_insert_with(|| Box::new(Joining::silent(cursor, presence)));
+            effects.push(Effect::Join { room: subscription.room.clone(), since: joining.since });
+        }
+        effects
     }
 
     fn gap(&mut self, room: &RoomId, reason: Reason, position: EntryId) -> Vec<Effect> {

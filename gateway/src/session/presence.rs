@@ -11,7 +11,7 @@ use crate::room::RoomId;
 impl Session {
     /// The rooms in which it is listed.
     pub fn present_in(&self) -> impl Iterator<Item = &RoomId> {
-        self.subscriptions.iter().filter(|(_, subscription)| subscription.present).map(|(room, _)| room)
+        self.subscriptions.iter().filter(|subscription| subscription.present).map(|subscription| &subscription.room)
     }
 
     /// As whom it is listed.

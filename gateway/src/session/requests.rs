@@ -50,7 +50,7 @@ impl Session {
         let result = match request {
             Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
             Request::Subscribe { reference, room, since, presence } => {
-                let joining = Joining { reference, since, presence };
+                let joining = Joining { reference, since, presence, silent: false };
                 self.subscribe(room, joining, config, now)
             }
             Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
@@ -83,7 +83,7 @@ impl Session {
         if !self.may_subscribe(&room, config) {
             return Err(forbidden(reference));
         }
-        if !self.subscriptions.contains_key(&room) && self.subscriptions.len() >= limits.max_rooms_per_connection {
+        if !self.is_in(&room) && self.subscriptions.len() >= limits.max_rooms_per_connection {
             let message = format!("at most {} rooms per connection", limits.max_rooms_per_connection);
             return Err(Refusal::new(reference, Code::TooManyRooms, message));
         }
@@ -94,12 +94,12 @@ impl Session {
     }
 
     pub(super) fn join(&mut self, room: RoomId, joining: Joining) -> Option<Effect> {
-        let subscription = self.subscriptions.entry(room.clone()).or_default();
+        let subscription = self.subscriptions.get_or_insert(&room);
         if subscription.joining.is_some() {
             return None;
         }
         let since = joining.since;
-        subscription.joining = Some(joining);
+        subscription.joining = Some(Box::new(joining));
         Some(Effect::Join { room, since })
     }
 

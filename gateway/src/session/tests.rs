@@ -2,9 +2,12 @@
 
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::auth::Identity;
 use crate::config::Config;
+use crate::entry::Delivery;
 use crate::presence::{Change, Listing, Member, Notice};
 
 fn config(yaml: &str) -> InForce {

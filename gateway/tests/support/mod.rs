@@ -76,6 +76,7 @@ impl Gateway {
             node: "test".into(),
             admin_token: token.map(ToOwned::to_owned),
             api_key_file,
+            shards: 2,
             metrics: Arc::new(Metrics::new()),
         };
         let world = World { public, admin, socket: None, parts };

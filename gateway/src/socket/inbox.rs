@@ -1,0 +1,128 @@
+//! How the rest of the gateway talks to a shard: commands in order, and a wake for the thread that takes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::adopt::Adoption;
+use super::freeze::Frozen;
+use crate::entry::{Delivery, EntryId};
+use crate::error::LogError;
+use crate::presence::{Listing, Notice};
+use crate::protocol::Reason;
+use crate::room::RoomId;
+use crate::session::Event;
+use crate::shard::Connection;
+
+/// Something for a connection that is no message of a room.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Move to another gateway.
+    Drain {
+        /// Wait so long, in milliseconds.
+        retry_after_ms: u64,
+        /// Closed in so many milliseconds.
+        deadline_ms: u64,
+    },
+    /// No need to move any more.
+    DrainCancelled,
+    /// Close now: the drain's deadline.
+    DrainForced,
+    /// Close now: the gateway stops.
+    GoingAway,
+    /// Close now: a backend ended the session.
+    Kicked,
+    /// What members of a room are told of its members.
+    Notice(Arc<Notice>),
+    /// Answer to a session that asked who is in a room. It comes this way to keep its order with the notices.
+    Presence {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The room.
+        room: RoomId,
+        /// Its members.
+        result: Result<Arc<Listing>, LogError>,
+    },
+    /// Too much waits for all connections together, and for this one most.
+    Shed,
+}
+
+/// What a shard is asked to do.
+pub enum Command {
+    /// Serve this connection.
+    Adopt(Box<Adoption>),
+    /// This connection joins a room: what is delivered after this is for it, too.
+    Enter {
+        /// The room.
+        room: RoomId,
+        /// The connection.
+        member: Arc<Connection>,
+    },
+    /// Messages for a room's members, in order.
+    Deliver {
+        /// The room.
+        room: RoomId,
+        /// The messages.
+        messages: Arc<[Arc<Delivery>]>,
+    },
+    /// A room may have a hole.
+    Gap {
+        /// The room.
+        room: RoomId,
+        /// Why.
+        reason: Reason,
+        /// Where it goes on.
+        position: EntryId,
+    },
+    /// Something for one connection.
+    Tell(Arc<Connection>, Item),
+    /// Something for every connection.
+    TellAll(Item),
+    /// What a connection asked the log for is done.
+    Done(Arc<Connection>, Event),
+    /// Write down every connection and let go of it.
+    Freeze(oneshot::Sender<Vec<Frozen>>),
+    /// End the thread, and every connection with it.
+    Stop,
+}
+
+/// The commands that wait for one shard.
+pub struct Inbox {
+    /// Number of the shard.
+    pub shard: usize,
+    /// Connections that it serves, for the choice of a shard.
+    pub load: AtomicUsize,
+    queue: Mutex<Vec<Command>>,
+    waker: mio::Waker,
+}
+
+impl Inbox {
+    /// An empty one, whose thread is woken by `waker`.
+    pub fn new(shard: usize, waker: mio::Waker) -> Arc<Self> {
+        Arc::new(Self { shard, load: AtomicUsize::new(0), queue: Mutex::default(), waker })
+    }
+
+    /// Adds a command. The thread is woken once for however many it has not taken yet.
+    pub fn send(&self, command: Command) {
+        let mut queue = self.queue.lock();
+        queue.push(command);
+        if queue.len() == 1
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, shard = self.shard, "a shard cannot be woken");
+        }
+    }
+
+    /// Takes all commands. `empty` takes their place.
+    pub fn take(&self, empty: &mut Vec<Command>) {
+        debug_assert!(empty.is_empty());
+        std::mem::swap(&mut *self.queue.lock(), empty);
+    }
+
+    /// Connections that it serves.
+    pub fn load(&self) -> usize {
+        self.load.load(Relaxed)
+    }
+}

@@ -1,0 +1,307 @@
+//! The thread of a shard: waits for its sockets, its inbox and its timers, and gives each connection its turn.
+//! Everything that came in one turn is written together at its end, so that the load itself makes the batches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::adopt::{Adoption, Carried};
+use super::connection::Conn;
+use super::context::Context;
+use super::freeze::Frozen;
+use super::inbox::{Command, Inbox, Item};
+use super::rooms::{Rooms, Slot};
+use super::wheel::Wheel;
+use crate::clock::{self, Millis};
+use crate::codec::{Decoder, Incoming};
+use crate::entry::{Delivery, EntryId, Text};
+use crate::outbox::Outbox;
+use crate::protocol::Reason;
+use crate::room::RoomId;
+use crate::session::Event;
+use crate::shard::Connection;
+use crate::shared::Shared;
+
+/// The token of the inbox; connections have their slot's number.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+/// Bytes that are read at once; the only read buffer that a shard has.
+const READ_BUFFER: usize = 64 * 1024;
+const EVENTS: usize = 1024;
+/// How long requests to the log may take until connections are let go of all the same, in milliseconds.
+const FREEZE_PATIENCE: Millis = 5000;
+
+/// One shard.
+pub(super) struct Worker {
+    poll: Poll,
+    connections: Slab<Box<Conn>>,
+    buffer: Box<[u8]>,
+    cx: Context,
+    freezing: Option<(oneshot::Sender<Vec<Frozen>>, Millis)>,
+    stopped: bool,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, shared: Arc<Shared>, runtime: Handle) -> Self {
+        let (config, now) = (shared.config(), clock::now());
+        let cx = Context {
+            shared,
+            config,
+            now,
+            inbox,
+            rooms: Rooms::default(),
+            wheel: Wheel::new(now),
+            dirty: Vec::new(),
+            ready: Vec::new(),
+            gone: Vec::new(),
+            runtime,
+        };
+        let buffer = vec![0; READ_BUFFER].into_boxed_slice();
+        Self { poll, connections: Slab::new(), buffer, cx, freezing: None, stopped: false }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let (mut commands, mut due) = (Vec::new(), Vec::new());
+        while !self.stopped {
+            let result = self.poll.poll(&mut events, self.timeout());
+            if let Err(error) = result
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, shard = self.cx.inbox.shard, "a shard cannot wait for its sockets");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            self.cx.now = clock::now();
+            self.cx.config = self.cx.shared.config();
+            self.read_ready();
+            for event in &events {
+                self.socket_event(event);
+            }
+            self.cx.inbox.take(&mut commands);
+            self.obey(&mut commands);
+            self.timers(&mut due);
+            self.flush();
+            self.bury();
+            self.shed();
+            self.freeze_when_settled();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.cx.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.cx.wheel.timeout(clock::now());
+        let freeze = self.freezing.as_ref().map(|(_, until)| until.saturating_sub(clock::now()));
+        timer.into_iter().chain(freeze).min().map(Duration::from_millis)
+    }
+
+    /// Goes on with those that had more to read than one turn takes.
+    fn read_ready(&mut self) {
+        for slot in std::mem::take(&mut self.cx.ready) {
+            if let Some(connection) = self.connections.get_mut(slot as usize)
+                && connection.readable
+            {
+                connection.read(&mut self.buffer, &mut self.cx);
+            }
+        }
+    }
+
+    fn socket_event(&mut self, event: &mio::event::Event) {
+        if event.token() == WAKE {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(event.token().0) else { return };
+        if event.is_writable() && connection.blocked {
+            connection.blocked = false;
+            connection.mark_dirty(&mut self.cx);
+        }
+        if event.is_readable() || event.is_error() {
+            if self.freezing.is_some() {
+                connection.readable = true;
+            } else {
+                connection.read(&mut self.buffer, &mut self.cx);
+            }
+        }
+    }
+
+    fn obey(&mut self, commands: &mut Vec<Command>) {
+        for command in commands.drain(..) {
+            match command {
+                Command::Deliver { room, messages } => self.deliver(&room, &messages),
+                Command::Enter { room, member } => self.enter(&room, &member),
+                Command::Done(connection, event) => self.with(&connection, |conn, cx| conn.done(event, cx)),
+                Command::Gap { room, reason, position } => self.gap(&room, reason, position),
+                Command::Tell(connection, item) => self.with(&connection, |conn, cx| conn.told(item, cx)),
+                Command::TellAll(item) => self.tell_all(&item),
+                Command::Adopt(adoption) => self.adopt(*adoption),
+                Command::Freeze(answer) => self.freezing = Some((answer, self.cx.now + FREEZE_PATIENCE)),
+                Command::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    /// Does something with a connection, if it still is there.
+    fn with(&mut self, handle: &Arc<Connection>, act: impl FnOnce(&mut Conn, &mut Context)) {
+        let slot = handle.slot.load(Relaxed);
+        if let Some(connection) = self.connections.get_mut(slot as usize)
+            && Arc::ptr_eq(&connection.handle, handle)
+        {
+            act(connection, &mut self.cx);
+        }
+    }
+
+    fn each(&mut self, slots: &[Slot], mut act: impl FnMut(&mut Conn, &mut Context)) {
+        for slot in slots {
+            if let Some(connection) = self.connections.get_mut(*slot as usize) {
+                act(connection, &mut self.cx);
+            }
+        }
+    }
+
+    fn deliver(&mut self, room: &RoomId, messages: &[Arc<Delivery>]) {
+        let slots = self.cx.rooms.copy(room);
+        self.each(&slots, |connection, cx| messages.iter().for_each(|message| connection.deliver(message, cx)));
+    }
+
+    fn gap(&mut self, room: &RoomId, reason: Reason, position: EntryId) {
+        let slots = self.cx.rooms.copy(room);
+        self.each(&slots, |connection, cx| connection.gap(room, reason, position, cx));
+    }
+
+    fn tell_all(&mut self, item: &Item) {
+        for (_, connection) in &mut self.connections {
+            connection.told(item.clone(), &mut self.cx);
+        }
+    }
+
+    /// A join that is done for a connection which has left meanwhile, or is a member already, is undone.
+    fn enter(&mut self, room: &RoomId, member: &Arc<Connection>) {
+        let slot = member.slot.load(Relaxed);
+        let wants = self.connections.get(slot as usize).is_some_and(|connection| {
+            Arc::ptr_eq(&connection.handle, member) && !connection.is_ending() && connection.session.is_in(room)
+        });
+        if !(wants && self.cx.rooms.enter(room, slot)) {
+            self.cx.shared.hub.leave(room, self.cx.inbox.shard);
+        }
+    }
+
+    fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { stream, handle, place, carried } = adoption;
+        let mut stream = TcpStream::from_std(stream);
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(slot), interest) {
+            tracing::warn!(%error, "a connection cannot be watched");
+            return self.cx.bury(&handle, "lost");
+        }
+        handle.slot.store(slot as Slot, Release);
+        let connection = match carried {
+            Carried::New(session, read) => {
+                let parts = (Decoder::default(), Outbox::default());
+                let connection = entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, session, parts)));
+                let node = Arc::clone(&self.cx.shared.node);
+                connection.step(Event::Opened { node }, &mut self.cx);
+                connection.input(&mut read.to_vec(), &mut self.cx);
+                connection
+            }
+            Carried::Frozen(frozen) => {
+                let Frozen { session, decoder, unsent, pending, .. } = *frozen;
+                let parts = (decoder, unsent.into());
+                let connection = entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, session, parts)));
+                if !pending.is_empty() {
+                    connection.rare().pending.extend(pending.into_iter().map(|text| Incoming::Text(Text::from(text))));
+                }
+                connection.step(Event::CarriedOn, &mut self.cx);
+                connection.go_on(&mut self.cx);
+                connection
+            }
+        };
+        connection.mark_dirty(&mut self.cx);
+        connection.rearm(&mut self.cx);
+    }
+
+    fn timers(&mut self, due: &mut Vec<(Slot, Millis)>) {
+        self.cx.wheel.take(self.cx.now, due);
+        for (slot, at) in due.drain(..) {
+            if let Some(connection) = self.connections.get_mut(slot as usize) {
+                connection.timer_fired(at, &mut self.cx);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.cx.dirty);
+        for slot in dirty.drain(..) {
+            if let Some(connection) = self.connections.get_mut(slot as usize) {
+                connection.dirty = false;
+                connection.flush(&mut self.cx);
+            }
+        }
+        // Writing may have made others dirty; the buffer is kept for them.
+        dirty.append(&mut self.cx.dirty);
+        self.cx.dirty = dirty;
+    }
+
+    /// Removes the connections that have ended in this turn.
+    fn bury(&mut self) {
+        for (slot, reason) in std::mem::take(&mut self.cx.gone) {
+            let Some(mut connection) = self.connections.try_remove(slot as usize) else { continue };
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+            self.let_go(&mut connection, reason);
+        }
+    }
+
+    fn let_go(&mut self, connection: &mut Conn, reason: &'static str) {
+        for room in connection.session.present_in() {
+            self.cx.shared.presence.leave(room, connection.handle.id);
+        }
+        let rooms: Vec<RoomId> = connection.session.rooms().cloned().collect();
+        for room in rooms {
+            self.cx.leave(&room, connection.slot);
+        }
+        connection.release(&self.cx);
+        self.cx.bury(&connection.handle, reason);
+    }
+
+    /// Over the total, those that keep most waiting go first.
+    fn shed(&self) {
+        let limit = self.cx.config.backpressure.total_buffer_bytes;
+        self.cx.shared.connections.shed(limit);
+    }
+
+    /// Lets go of every connection as soon as nothing is under way whose answer would be lost.
+    fn freeze_when_settled(&mut self) {
+        let settled = self.connections.iter().all(|(_, connection)| connection.is_settled());
+        let over = |(_, until): &mut (_, Millis)| settled || *until <= self.cx.now;
+        let Some((answer, _)) = self.freezing.take_if(over) else { return };
+        let mut frozen = Vec::new();
+        for mut connection in std::mem::take(&mut self.connections).drain() {
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+            let ending = connection.is_ending();
+            self.let_go(&mut connection, "handed_over");
+            if !ending {
+                frozen.push(connection.freeze());
+            }
+        }
+        let _ = answer.send(frozen);
+    }
+}
+
+impl Context {
+    /// A connection is no more.
+    fn bury(&self, handle: &Arc<Connection>, reason: &'static str) {
+        let lasted = Duration::from_millis(clock::now().saturating_sub(handle.opened_at));
+        self.inbox.load.fetch_sub(1, Relaxed);
+        self.shared.connections.remove(handle.id);
+        self.shared.metrics.closed(reason, lasted);
+        self.shared.drain.closed(handle, reason);
+    }
+}
