@@ -38,6 +38,8 @@ pub(super) struct Conn {
     pub(super) in_flight: u16,
     /// The socket may have bytes that were not read.
     pub(super) readable: bool,
+    /// The client's side is closed: the end comes after what is there to read.
+    pub(super) half_closed: bool,
     /// The socket takes no more for now.
     pub(super) blocked: bool,
     pub(super) dirty: bool,
@@ -96,6 +98,7 @@ impl Conn {
             accounted: 0,
             in_flight: 0,
             readable: false,
+            half_closed: false,
             blocked: false,
             dirty: false,
             rare: None,

@@ -1,6 +1,9 @@
 //! What the connections of one shard share while one of them is being stepped.
 
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
+
+use futures::FutureExt;
 
 use super::inbox::{Command, Inbox};
 use super::operations::Operation;
@@ -32,13 +35,18 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Runs what a session asked for. The connection is told when it is done, if it still is there.
-    pub(super) fn spawn(&self, connection: &Arc<Connection>, operation: Operation) {
+    /// Runs what a session asked for. The connection is told when it is done, if it still is there. Begun at once, in
+    /// this thread: what a client publishes gets its place in the log in the order in which it was sent.
+    pub(super) fn spawn(&self, connection: &Arc<Connection>, mut operation: Operation) {
         let connection = Arc::clone(connection);
-        self.runtime.spawn(async move {
-            let event = operation.await;
-            Arc::clone(&connection.inbox).send(Command::Done(connection, event));
-        });
+        let _within = self.runtime.enter();
+        match operation.poll_unpin(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(event) => self.inbox.send(Command::Done(connection, event)),
+            Poll::Pending => drop(self.runtime.spawn(async move {
+                let event = operation.await;
+                Arc::clone(&connection.inbox).send(Command::Done(connection, event));
+            })),
+        }
     }
 
     /// Ends a membership, if there is one.

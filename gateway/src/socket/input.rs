@@ -26,8 +26,8 @@ impl Conn {
                 Ok(0) => return self.lost(cx),
                 Ok(read) => {
                     self.input(&mut buffer[..read], cx);
-                    // A short read has emptied the socket: what comes later is announced anew.
-                    if read < buffer.len() {
+                    // A short read has emptied the socket: what comes later is announced anew. An end is not.
+                    if read < buffer.len() && !self.half_closed {
                         self.readable = false;
                         return;
                     }

@@ -122,6 +122,7 @@ impl Worker {
             connection.blocked = false;
             connection.mark_dirty(&mut self.cx);
         }
+        connection.half_closed |= event.is_read_closed();
         if event.is_readable() || event.is_error() {
             if self.freezing.is_some() {
                 connection.readable = true;
