@@ -208,6 +208,38 @@ async fn a_slow_subscriber_that_reads_again_finds_1013() {
 }
 
 #[tokio::test]
+async fn with_the_policy_resync_a_slow_subscriber_stays_and_is_told_of_the_hole() {
+    let yaml =
+        "backpressure: {maxBufferedBytes: 50000, policy: Resync}\nlimits: {messagesPerSecond: 100000, burst: 100000}";
+    let gateway = Gateway::start(yaml, None).await;
+    let (mut slow, mut writer) = (gateway.client().await, gateway.client().await);
+    slow.subscribe("a").await;
+    let filling = "x".repeat(10_000);
+    let mut written = 0;
+    while gateway.metric("ws_slow_closes_total{limit=\"connection\"}").await < 2 {
+        written += 1;
+        writer.publish("a", json!({"n": written, "filling": filling})).await;
+    }
+    // What was dropped made room for this.
+    writer.publish("a", json!({"n": written + 1})).await;
+    let (mut last, mut resyncs, mut told) = (0, 0, false);
+    while last <= written {
+        let frame = slow.next().await;
+        if frame["type"] == "resync" {
+            assert_eq!((&frame["room"], &frame["reason"]), (&json!("a"), &json!("slow")));
+            (resyncs, told) = (resyncs + 1, true);
+        } else {
+            let number = frame["payload"]["n"].as_u64().unwrap();
+            assert!(number == last + 1 || (told && number > last), "{number} after {last}: a silent hole");
+            (last, told) = (number, false);
+        }
+    }
+    assert!(resyncs >= 1);
+    assert_eq!(gateway.connections().await["connections"], 2);
+    assert!(gateway.metric("ws_resyncs_total{reason=\"slow\"}").await >= 2);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_answer_pings_is_closed() {
     let gateway = Gateway::start("heartbeat: {intervalSeconds: 1, timeoutSeconds: 1}", None).await;
     // Without being polled the client's library answers nothing.

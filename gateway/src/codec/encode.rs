@@ -57,6 +57,8 @@ fn frame(opcode: Opcode, parts: &[&[u8]]) -> Bytes {
             bytes.put_u64(length as u64);
         }
     }
-    parts.iter().for_each(|part| bytes.put_slice(part));
+    for part in parts {
+        bytes.put_slice(part);
+    }
     bytes.freeze()
 }

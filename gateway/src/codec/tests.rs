@@ -17,11 +17,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..=125 => bytes.push(0x80 | short as u8),
         middle @ 126..=0xffff => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend((middle as u16).to_be_bytes());
         }
         long => {
-            bytes.push(0x80 | 127);
+            bytes.push(0xff);
             bytes.extend((long as u64).to_be_bytes());
         }
     }
@@ -220,8 +220,8 @@ fn text_that_cannot_become_utf8_is_refused_at_once() {
 #[test]
 fn what_the_standard_forbids_is_named() {
     let unmasked = vec![0x81, 1, b'a'];
-    let long_way = vec![0x81, 0x80 | 126, 0, 5, 0, 0, 0, 0];
-    let highest_bit = vec![0x81, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let long_way = vec![0x81, 0xfe, 0, 5, 0, 0, 0, 0];
+    let highest_bit = vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for (mut bytes, fault) in [
         (frame(0xc1, b""), "a reserved bit is set"),
         (frame(0x83, b""), "a reserved opcode"),

@@ -216,7 +216,8 @@ impl Default for Backpressure {
 pub enum Policy {
     /// Close with 1013.
     Disconnect,
-    /// Drop what waits and tell the client to fetch a snapshot. Accepted; closes with 1013 in this version.
+    /// Drop the messages that wait and tell the client of the hole with `resync`. Raw clients, which cannot be told, are
+    /// closed with 1013.
     Resync,
 }
 

@@ -128,6 +128,49 @@ fn a_resumed_subscription_gets_the_past_before_the_present_and_nothing_twice() {
 }
 
 #[test]
+fn a_client_whose_messages_were_dropped_is_told_for_each_room_where_it_goes_on() {
+    let mut world = world("");
+    world.in_room("a", 5);
+    world.in_room("b", 7);
+    world.step(Event::Message(delivery("a", 8)));
+    assert_eq!(
+        world.step(Event::Dropped),
+        [
+            "resynced slow",
+            r#"{"type":"resync","room":"a","reason":"slow","position":"8-0"}"#,
+            "resynced slow",
+            r#"{"type":"resync","room":"b","reason":"slow","position":"7-0"}"#
+        ]
+    );
+    assert_eq!(world.step(Event::Message(delivery("a", 9))), ["deliver a 9-0"]);
+}
+
+#[test]
+fn a_session_that_is_carried_on_joins_its_rooms_anew_and_the_client_does_not_notice() {
+    let mut world = world("");
+    world.in_room("a", 5);
+    world.text(r#"{"type":"subscribe","ref":3,"room":"b"}"#);
+    assert_eq!(world.step(Event::CarriedOn), ["join a since 5-0", "join b"]);
+    let replay = replay("a", true, &[6, 7]);
+    let joined = Event::Joined { room: room("a"), position: id(7), replay: Some(replay) };
+    assert_eq!(world.step(joined), ["deliver a 6-0", "deliver a 7-0"]);
+    let effects = world.step(Event::Joined { room: room("b"), position: id(1), replay: None });
+    assert!(effects[0].contains(r#""type":"subscribed","ref":3,"room":"b""#), "what it asked for is answered");
+}
+
+#[test]
+fn a_session_that_is_carried_on_is_told_of_a_hole() {
+    let mut world = world("");
+    world.in_room("a", 5);
+    world.step(Event::CarriedOn);
+    let replay = replay("a", false, &[9]);
+    assert_eq!(
+        world.step(Event::Joined { room: room("a"), position: id(9), replay: Some(replay) }),
+        ["resynced trimmed", r#"{"type":"resync","room":"a","reason":"trimmed","position":"5-0"}"#, "deliver a 9-0"]
+    );
+}
+
+#[test]
 fn a_client_ahead_of_this_gateway_gets_nothing_twice() {
     let mut world = world("");
     world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);

@@ -64,10 +64,10 @@ impl Conn {
                 }
             }
             Violation::Utf8 => {
-                self.end(Some(close::INVALID_PAYLOAD), "not UTF-8", "protocol_error", PATIENCE, true, cx)
+                self.end(Some(close::INVALID_PAYLOAD), "not UTF-8", "protocol_error", PATIENCE, true, cx);
             }
             Violation::Protocol(what) => {
-                self.end(Some(close::PROTOCOL_ERROR), what, "protocol_error", PATIENCE, true, cx)
+                self.end(Some(close::PROTOCOL_ERROR), what, "protocol_error", PATIENCE, true, cx);
             }
         }
     }

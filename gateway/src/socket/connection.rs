@@ -23,6 +23,7 @@ use crate::session::{Effect, Event, Receipt, Session};
 use crate::shard::{Connection, Place};
 
 /// A connection of a shard. Small while idle: no buffer, no task, no timer of its own.
+#[expect(clippy::struct_excessive_bools)] // Facts of a socket that come and go independently.
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) slot: Slot,

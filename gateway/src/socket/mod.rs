@@ -12,6 +12,8 @@ mod inbox;
 mod input;
 mod operations;
 mod rooms;
+#[cfg(test)]
+mod tests;
 mod wheel;
 mod worker;
 
