@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -36,6 +36,11 @@ const READ_BUFFER: usize = 64 * 1024;
 const EVENTS: usize = 1024;
 /// How long requests to the log may take until connections are let go of all the same, in milliseconds.
 const FREEZE_PATIENCE: Millis = 5000;
+/// A round of writes that took so long is followed by a pause of the same length, so that what comes meanwhile is
+/// written together: a shard that is not half busy never waits, since its pause is over before the next message comes.
+const LONG_ROUND: Duration = Duration::from_millis(2);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// One shard.
 pub(super) struct Worker {
@@ -44,6 +49,8 @@ pub(super) struct Worker {
     buffer: Box<[u8]>,
     cx: Context,
     freezing: Option<(oneshot::Sender<Vec<Frozen>>, Millis)>,
+    /// Nothing is written before this.
+    pause_until: Instant,
     stopped: bool,
 }
 
@@ -63,7 +70,7 @@ impl Worker {
             runtime,
         };
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        Self { poll, connections: Slab::new(), buffer, cx, freezing: None, stopped: false }
+        Self { poll, connections: Slab::new(), buffer, cx, freezing: None, pause_until: Instant::now(), stopped: false }
     }
 
     pub(super) fn run(mut self) {
@@ -99,7 +106,9 @@ impl Worker {
         }
         let timer = self.cx.wheel.timeout(clock::now());
         let freeze = self.freezing.as_ref().map(|(_, until)| until.saturating_sub(clock::now()));
-        timer.into_iter().chain(freeze).min().map(Duration::from_millis)
+        let timers = timer.into_iter().chain(freeze).min().map(Duration::from_millis);
+        let writes = (!self.cx.dirty.is_empty()).then(|| self.pause_until.saturating_duration_since(Instant::now()));
+        timers.into_iter().chain(writes).min()
     }
 
     /// Goes on with those that had more to read than one turn takes.
@@ -238,7 +247,12 @@ impl Worker {
         }
     }
 
+    /// Writes what waits for all connections, unless this is a pause.
     fn flush(&mut self) {
+        let start = Instant::now();
+        if start < self.pause_until || self.cx.dirty.is_empty() {
+            return;
+        }
         let mut dirty = std::mem::take(&mut self.cx.dirty);
         for slot in dirty.drain(..) {
             if let Some(connection) = self.connections.get_mut(slot as usize) {
@@ -249,6 +263,10 @@ impl Worker {
         // Writing may have made others dirty; the buffer is kept for them.
         dirty.append(&mut self.cx.dirty);
         self.cx.dirty = dirty;
+        let took = start.elapsed();
+        if took >= LONG_ROUND {
+            self.pause_until = Instant::now() + took.min(LONGEST_PAUSE);
+        }
     }
 
     /// Removes the connections that have ended in this turn.
