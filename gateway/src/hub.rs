@@ -30,6 +30,8 @@ pub struct Hub {
 }
 
 struct Room {
+    /// The id as all members here share it.
+    id: RoomId,
     token: Token,
     watched: OnceCell<()>,
     state: Mutex<RoomState>,
@@ -111,7 +113,7 @@ impl Hub {
             state.members.resize(self.shards.inboxes().len(), 0);
             state.members[member.inbox.shard] += 1;
             self.subscriptions.fetch_add(1, Relaxed);
-            member.inbox.send(Command::Enter { room: room.clone(), member: Arc::clone(member) });
+            member.inbox.send(Command::Enter { room: entry.id.clone(), member: Arc::clone(member) });
             return Ok(state.position);
         }
     }
@@ -134,7 +136,7 @@ impl Hub {
         let mut rooms = self.rooms.lock();
         let new = || {
             let token = self.next_token.fetch_add(1, Relaxed);
-            Arc::new(Room { token, watched: OnceCell::new(), state: Mutex::default() })
+            Arc::new(Room { id: room.clone(), token, watched: OnceCell::new(), state: Mutex::default() })
         };
         Arc::clone(rooms.entry(room.clone()).or_insert_with(new))
     }

@@ -96,6 +96,12 @@ impl Session {
         self.subscriptions.get(room).is_some()
     }
 
+    /// Whether it is in a room; if so, it keeps this copy of the id, which all members share, in place of its own.
+    pub fn share(&mut self, room: &RoomId) -> bool {
+        let subscription = self.subscriptions.get_mut(room);
+        subscription.map(|subscription| subscription.room = room.clone()).is_some()
+    }
+
     /// Whether a `Join` is under way.
     pub fn joining(&self) -> bool {
         self.subscriptions.iter().any(|each| each.joining.is_some())

@@ -194,8 +194,8 @@ impl Worker {
     /// A join that is done for a connection which has left meanwhile, or is a member already, is undone.
     fn enter(&mut self, room: &RoomId, member: &Arc<Connection>) {
         let slot = member.slot.load(Relaxed);
-        let wants = self.connections.get(slot as usize).is_some_and(|connection| {
-            Arc::ptr_eq(&connection.handle, member) && !connection.is_ending() && connection.session.is_in(room)
+        let wants = self.connections.get_mut(slot as usize).is_some_and(|connection| {
+            Arc::ptr_eq(&connection.handle, member) && !connection.is_ending() && connection.session.share(room)
         });
         if !(wants && self.cx.rooms.enter(room, slot)) {
             self.cx.shared.hub.leave(room, self.cx.inbox.shard);
