@@ -21,6 +21,8 @@ use crate::socket::Item;
 
 /// How long connections have to end after the gateway was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// How long it may take to remove its sessions from the lists of members.
+const PRESENCE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,7 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     shared.shards.tell_all(&Item::GoingAway);
     let _ = tokio::time::timeout(STOP_PATIENCE, shared.connections.ended()).await;
     shared.shards.stop().await;
+    shared.presence.stop(PRESENCE_PATIENCE).await;
     shared.hub.log().stop();
     stop.cancel();
     servers.close();

@@ -14,7 +14,7 @@ use crate::log::memory::MemoryLog;
 use crate::log::redis::{Address, RedisLog};
 use crate::log::{Feed, Log};
 use crate::metrics::{Metrics, Snapshot};
-use crate::presence::Presence;
+use crate::presence::{MemoryRoster, Presence, RedisRoster, Roster};
 use crate::session::Bucket;
 use crate::shard::Connections;
 use crate::socket::Shards;
@@ -71,15 +71,20 @@ impl Shared {
         let hub = Arc::new(Hub::new(Arc::clone(&shards)));
         let feed: Arc<dyn Feed> = Arc::clone(&hub) as _;
         let settings = Arc::clone(&parts.settings);
-        let log: Arc<dyn Log> = match &parts.redis {
-            Some(address) => RedisLog::start(address.clone(), settings, feed, Arc::clone(&metrics)),
-            None => Arc::new(MemoryLog::new(settings, feed)),
+        let (log, roster): (Arc<dyn Log>, Arc<dyn Roster>) = match &parts.redis {
+            Some(address) => {
+                let log = RedisLog::start(address.clone(), settings, feed, Arc::clone(&metrics));
+                let roster = RedisRoster::new(log.commands(), &parts.node);
+                (log, roster)
+            }
+            None => (Arc::new(MemoryLog::new(settings, feed)), Arc::new(MemoryRoster::default())),
         };
         hub.attach(log);
+        let presence = Presence::start(Arc::clone(&parts.settings), roster, Arc::clone(&hub), Arc::clone(&metrics));
         let shared = Arc::new(Self {
             drain: Drain::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)),
             settings: Arc::clone(&parts.settings),
-            presence: Arc::new(Presence::new()),
+            presence,
             hub,
             connections,
             metrics,
@@ -112,6 +117,8 @@ impl Shared {
             buffer_limit: config.backpressure.total_buffer_bytes,
             subscriptions: self.hub.subscriptions(),
             rooms: self.hub.rooms(),
+            presence_members: self.presence.memberships(),
+            presence_rooms: self.presence.rooms(),
             drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
             health: self.hub.log().health(),
             config_hash: config.hash(),

@@ -22,6 +22,8 @@ impl Config {
         within("drain.timeoutSeconds", self.drain.timeout_seconds, 1, 86_400)?;
         within("drain.minSeconds", self.drain.min_seconds, 0, 86_400)?;
         within("drain.resumeWindowSeconds", self.drain.resume_window_seconds, 0, 31_536_000)?;
+        within("presence.leaseSeconds", self.presence.lease_seconds, 1, 3600)?;
+        within("presence.maxListed", self.presence.max_listed as u64, 1, 10_000)?;
         self.auth.check()
     }
 }

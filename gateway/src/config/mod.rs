@@ -67,6 +67,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// How the gateway is emptied.
     pub drain: Drain,
+    /// How it is kept who is in which room.
+    pub presence: Presence,
     /// Who may do what.
     pub auth: Auth,
 }
@@ -81,6 +83,7 @@ impl Default for Config {
             backpressure: Backpressure::default(),
             heartbeat: Heartbeat::default(),
             drain: Drain::default(),
+            presence: Presence::default(),
             auth: Auth::default(),
         }
     }
@@ -257,6 +260,22 @@ impl Default for Drain {
     }
 }
 
+/// How it is kept who is in which room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Presence {
+    /// Seconds after which the members of a gateway that was killed have left.
+    pub lease_seconds: u64,
+    /// Members of a room that are named; of a larger room it is told how many there are.
+    pub max_listed: usize,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { lease_seconds: 30, max_listed: 1000 }
+    }
+}
+
 /// Who may do what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -321,6 +340,7 @@ limits: {maxMessageBytes: 65536, maxRoomsPerConnection: 100, messagesPerSecond: 
 backpressure: {maxBufferedBytes: 1000000, totalBufferBytes: 268435456, policy: Disconnect}
 heartbeat: {intervalSeconds: 25, timeoutSeconds: 10}
 drain: {timeoutSeconds: 300, connectionsPerSecond: 0, minSeconds: 5, resumeWindowSeconds: 120}
+presence: {leaseSeconds: 30, maxListed: 1000}
 auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}}
 "#;
         let config = Config::parse(yaml).unwrap();

@@ -6,6 +6,7 @@ mod connections;
 mod drain;
 mod messages;
 mod names;
+mod presence;
 mod redis;
 
 use prometheus_client::encoding::text;
@@ -19,6 +20,7 @@ pub struct Metrics {
     connections: connections::Connections,
     messages: messages::Messages,
     drain: drain::Drain,
+    presence: presence::Presence,
     redis: redis::Redis,
     config: config::Config,
 }
@@ -34,6 +36,10 @@ pub struct Snapshot {
     pub subscriptions: u64,
     /// Rooms with local members.
     pub rooms: usize,
+    /// Listed memberships of this gateway's sessions.
+    pub presence_members: usize,
+    /// Rooms in which sessions of this gateway are listed.
+    pub presence_rooms: usize,
     /// Connections that a drain still has to move.
     pub drain_remaining: usize,
     /// How it goes with the log.
@@ -56,6 +62,7 @@ impl Metrics {
             connections: connections::Connections::new(&mut new),
             messages: messages::Messages::new(&mut new),
             drain: drain::Drain::new(&mut new),
+            presence: presence::Presence::new(&mut new),
             redis: redis::Redis::new(&mut new),
             config: config::Config::new(&mut new),
             registered: new,
@@ -71,6 +78,7 @@ impl Metrics {
     pub fn render(&self, now: &Snapshot) -> String {
         self.messages.measure(now);
         self.drain.measure(now);
+        self.presence.measure(now);
         self.redis.measure(now);
         self.config.measure(now);
         let mut out = String::new();
@@ -94,6 +102,8 @@ mod tests {
             buffer_limit: 14,
             subscriptions: 1,
             rooms: 1,
+            presence_members: 4,
+            presence_rooms: 2,
             drain_remaining: 0,
             health,
             config_hash: "abc".into(),

@@ -12,6 +12,14 @@ pub struct Member {
     pub user: Option<String>,
 }
 
+impl Member {
+    /// About how many bytes it takes in a frame.
+    pub(super) fn bytes(&self) -> usize {
+        const FRAMING: usize = 32;
+        self.session.len() + self.user.as_ref().map_or(0, String::len) + FRAMING
+    }
+}
+
 /// The members of a room. In a large room not all of them are named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
@@ -29,9 +37,7 @@ impl Listing {
 
     /// About how many bytes it takes in a frame.
     pub fn bytes(&self) -> usize {
-        const FRAMING: usize = 32;
-        let text = |member: &Member| member.session.len() + member.user.as_ref().map_or(0, String::len) + FRAMING;
-        self.members.iter().map(text).sum()
+        self.members.iter().map(Member::bytes).sum()
     }
 }
 

@@ -1,89 +1,207 @@
-//! Presence: who is in which room. A session is listed only where it asked for it, and costs nothing elsewhere.
-//! Knows connections only as somebody to tell.
+//! Presence: who is in which room. A session is listed only where it asked for it, and costs nothing elsewhere. What
+//! decides (`room`, `told`) is pure; `worker` does it; a roster keeps what gateways have in common.
 
 mod member;
+mod memory;
+mod notice;
+mod redis;
+mod room;
+mod roster;
+#[cfg(test)]
+mod tests;
+mod told;
+mod worker;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use crate::entry::{Text, frame_cost};
-use crate::protocol::{self, Frame};
+use crate::clock::{self, Millis};
+use crate::config;
+use crate::error::LogError;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
 use crate::room::RoomId;
 use crate::shard::{Connection, ConnectionId};
-use crate::socket::Item;
+use room::Room;
 
 pub use member::{Change, Listing, Member};
-
-/// What members of a room are told of its members, encoded once.
-#[derive(Debug)]
-pub struct Notice {
-    /// The room.
-    pub room: RoomId,
-    /// The frame.
-    pub frame: Text,
-}
-
-impl Notice {
-    /// Members of a room came or left; `count` are there now.
-    pub fn new(room: &RoomId, change: Change, members: &[Member], count: usize) -> Arc<Self> {
-        let frame = match change {
-            Change::Join => Frame::Join { room, members, count },
-            Change::Leave => Frame::Leave { room, members, count },
-        };
-        Arc::new(Self { room: room.clone(), frame: protocol::encode(&frame) })
-    }
-
-    /// Bytes that it takes in a queue.
-    pub fn cost(&self) -> usize {
-        frame_cost(self.frame.as_str().len())
-    }
-}
+pub use memory::MemoryRoster;
+pub use notice::Notice;
+pub use redis::RedisRoster;
+pub use roster::{Query, Reading, Roster, Write};
 
 /// The members of rooms.
-#[derive(Default)]
 pub struct Presence {
-    rooms: Mutex<HashMap<RoomId, BTreeMap<ConnectionId, (Member, Arc<Connection>)>>>,
+    settings: config::Shared,
+    roster: Arc<dyn Roster>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    rooms: Mutex<Rooms>,
+    /// Something is due earlier than it was.
+    wake: Notify,
+    /// No room is left.
+    empty: Notify,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Rooms {
+    table: HashMap<RoomId, Entry>,
+    /// When there is something to do for which room.
+    queue: BTreeSet<(Millis, RoomId)>,
+    members: usize,
+}
+
+/// A room and who is to be told of it.
+#[derive(Default)]
+struct Entry {
+    room: Room,
+    here: HashMap<ConnectionId, Here>,
+    asking: Vec<Asking>,
+    /// Its turn is under way.
+    busy: bool,
+    queued: Option<Millis>,
+}
+
+struct Here {
+    session: String,
+    connection: Arc<Connection>,
+}
+
+/// Who wants to know who is in a room.
+enum Asking {
+    /// A session, by its outbox: the answer keeps its order with the notices.
+    Session(Arc<Connection>, Option<u64>),
+    /// Someone else.
+    Call(oneshot::Sender<Result<Arc<Listing>, LogError>>),
 }
 
 impl Presence {
-    /// Nobody anywhere.
-    pub fn new() -> Self {
-        Self::default()
+    /// Begins to keep the rosters of rooms. Must be called within a tokio runtime.
+    pub fn start(settings: config::Shared, roster: Arc<dyn Roster>, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let presence = Arc::new(Self {
+            settings,
+            roster,
+            hub,
+            metrics,
+            rooms: Mutex::default(),
+            wake: Notify::new(),
+            empty: Notify::new(),
+            stop: CancellationToken::new(),
+        });
+        let stop = || presence.stop.clone();
+        tokio::spawn(stop().run_until_cancelled_owned(worker::run(Arc::clone(&presence))));
+        tokio::spawn(stop().run_until_cancelled_owned(worker::listen(Arc::clone(&presence))));
+        presence
     }
 
-    /// Lists a session among a room's members.
+    /// Lists a session among a room's members, and tells it who comes and leaves.
     pub fn join(&self, room: &RoomId, connection: &Arc<Connection>, member: Member) {
-        let mut rooms = self.rooms.lock();
-        let members = rooms.entry(room.clone()).or_default();
-        members.insert(connection.id, (member.clone(), Arc::clone(connection)));
-        self.tell(members, &Notice::new(room, Change::Join, &[member], members.len()));
+        self.with(room, |entry| {
+            let here = Here { session: member.session.clone(), connection: Arc::clone(connection) };
+            entry.here.insert(connection.id, here);
+            entry.room.join(member, clock::now());
+        });
     }
 
     /// Ends that, if it is so.
     pub fn leave(&self, room: &RoomId, connection: ConnectionId) {
-        let mut rooms = self.rooms.lock();
-        let Some(members) = rooms.get_mut(room) else { return };
-        let Some((member, _)) = members.remove(&connection) else { return };
-        self.tell(members, &Notice::new(room, Change::Leave, &[member], members.len()));
-        if members.is_empty() {
-            rooms.remove(room);
-        }
+        self.with(room, |entry| {
+            if let Some(here) = entry.here.remove(&connection) {
+                entry.room.leave(&here.session, clock::now());
+            }
+        });
     }
 
-    /// Tells a session who is in a room. It comes in its order with the notices.
+    /// Tells a session who is in a room, through its outbox.
     pub fn ask(&self, room: &RoomId, connection: &Arc<Connection>, reference: Option<u64>) {
-        let rooms = self.rooms.lock();
-        let members: Vec<_> = rooms.get(room).into_iter().flatten().map(|(_, (member, _))| member.clone()).collect();
-        let listing = Arc::new(Listing { count: members.len(), members });
-        let item = Item::Presence { reference, room: room.clone(), result: Ok(listing) };
-        connection.tell(item);
+        self.with(room, |entry| entry.asking.push(Asking::Session(Arc::clone(connection), reference)));
     }
 
-    fn tell(&self, members: &BTreeMap<ConnectionId, (Member, Arc<Connection>)>, notice: &Arc<Notice>) {
-        for (_, connection) in members.values() {
-            connection.tell(Item::Notice(Arc::clone(notice)));
+    /// Who is in a room.
+    pub async fn members(&self, room: &RoomId) -> Result<Arc<Listing>, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.with(room, |entry| entry.asking.push(Asking::Call(answer)));
+        answered.await.unwrap_or_else(|_| Err(LogError::Unavailable("the gateway stops".into())))
+    }
+
+    /// Memberships of this gateway's sessions.
+    pub fn memberships(&self) -> usize {
+        self.rooms.lock().members
+    }
+
+    /// Rooms in which sessions of this gateway are listed.
+    pub fn rooms(&self) -> usize {
+        self.rooms.lock().table.len()
+    }
+
+    /// Waits until the roster has nothing of this gateway's, once its sessions have left, but no longer than
+    /// `patience`; then ends everything that works in the background.
+    pub async fn stop(&self, patience: Duration) {
+        let empty = async {
+            loop {
+                let emptied = self.empty.notified();
+                if self.rooms() == 0 {
+                    return;
+                }
+                emptied.await;
+            }
+        };
+        if tokio::time::timeout(patience, empty).await.is_err() {
+            tracing::warn!(rooms = self.rooms(), "presence is not cleared: the leases end by themselves");
         }
+        self.stop.cancel();
+    }
+
+    fn with(&self, room: &RoomId, change: impl FnOnce(&mut Entry)) {
+        let mut rooms = self.rooms.lock();
+        let entry = rooms.table.entry(room.clone()).or_default();
+        let before = entry.room.members();
+        change(entry);
+        let after = entry.room.members();
+        rooms.members = rooms.members + after - before;
+        rooms.settle(room);
+        let first = rooms.queue.first().map(|(at, _)| *at);
+        drop(rooms);
+        if first.is_some_and(|at| at <= clock::now()) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Rooms {
+    /// Queues a room for when there is something to do for it, or forgets it.
+    fn settle(&mut self, room: &RoomId) {
+        let Some(entry) = self.table.get_mut(room) else { return };
+        if let Some(at) = entry.queued.take() {
+            self.queue.remove(&(at, room.clone()));
+        }
+        if entry.busy {
+            return;
+        }
+        entry.queued = entry.room.due(!entry.asking.is_empty());
+        match entry.queued {
+            Some(at) => drop(self.queue.insert((at, room.clone()))),
+            None if entry.room.over() => drop(self.table.remove(room)),
+            None => {}
+        }
+    }
+
+    /// Takes a room for which there is something to do.
+    fn take_due(&mut self, now: Millis) -> Option<RoomId> {
+        let (at, _) = self.queue.first()?;
+        if *at > now {
+            return None;
+        }
+        let (_, room) = self.queue.pop_first()?;
+        let entry = self.table.get_mut(&room)?;
+        entry.queued = None;
+        entry.busy = true;
+        Some(room)
     }
 }
