@@ -45,6 +45,7 @@ pub(super) enum Step {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Room {
     /// Sessions here, and their users.
     ours: BTreeMap<String, Option<String>>,
@@ -165,7 +166,7 @@ impl Room {
     }
 
     /// A write is done; returns whether the others must be told at once, since nothing more will be read here.
-    pub(super) fn wrote<E>(&mut self, result: Result<bool, E>, terms: &Terms, now: Millis) -> bool {
+    pub(super) fn wrote<E>(&mut self, result: &Result<bool, E>, terms: &Terms, now: Millis) -> bool {
         match result {
             Ok(true) => {
                 self.kept = !self.removing;

@@ -92,7 +92,7 @@ fn settled(now: u64) -> (Room, u64) {
     let mut room = Room::default();
     room.join(member("a"), now);
     let version = write(&mut room, now).version;
-    room.wrote::<()>(Ok(true), &TERMS, now);
+    room.wrote::<()>(&Ok(true), &TERMS, now);
     assert!(matches!(room.next(false, &TERMS, now), Some(Step::Read { hint: true, .. })));
     room.read(&read(version, &["a"]), &TERMS, now);
     (room, version)
@@ -111,7 +111,7 @@ fn a_new_part_is_written_whole_and_later_only_what_has_changed() {
     assert_eq!((first.whole, first.add.len(), first.remove.len(), first.lease), (true, 2, 0, 30_000));
     room.join(member("c"), 1001);
     room.leave("a", 1001);
-    room.wrote::<()>(Ok(true), &TERMS, 1002);
+    room.wrote::<()>(&Ok(true), &TERMS, 1002);
     let second = write(&mut room, 1002);
     assert_eq!((second.whole, second.before), (false, first.version));
     assert_eq!((second.add, second.remove), (vec![member("c")], vec!["a".to_owned()]));
@@ -126,7 +126,7 @@ fn many_changes_are_several_writes_of_bounded_size() {
         while let Some(Step::Write(write)) = room.next(false, &TERMS, 0) {
             assert_eq!(write.whole, sizes.is_empty());
             sizes.push(write.add.len());
-            room.wrote::<()>(Ok(true), &TERMS, 0);
+            room.wrote::<()>(&Ok(true), &TERMS, 0);
         }
         assert_eq!(sizes, expect);
     }
@@ -195,7 +195,7 @@ fn after_a_failed_write_everything_is_written_anew() {
     let (mut room, _) = settled(1000);
     room.join(member("b"), 2000);
     write(&mut room, 2000);
-    room.wrote(Err(()), &TERMS, 2000);
+    room.wrote(&Err(()), &TERMS, 2000);
     assert_eq!(room.next(false, &TERMS, 2001), None);
     let again = write(&mut room, 3000);
     assert_eq!((again.whole, again.add), (true, vec![member("a"), member("b")]));
@@ -208,7 +208,7 @@ fn a_roster_that_has_lost_everything_is_written_anew_and_nobody_leaves_for_a_lea
     room.renewed::<()>(&Ok(false), &TERMS, 11_000);
     let again = write(&mut room, 11_000);
     assert!(again.whole && again.version > version);
-    room.wrote::<()>(Ok(true), &TERMS, 11_000);
+    room.wrote::<()>(&Ok(true), &TERMS, 11_000);
     assert_eq!(show(&room.read(&read(again.version, &["a"]), &TERMS, 11_001)), NOTHING);
     assert_eq!(show(&room.read(&read(again.version, &["a"]), &TERMS, 40_999)), NOTHING);
     assert_eq!(show(&room.read(&read(again.version, &["a"]), &TERMS, 41_000)), ["-x =1"]);
@@ -238,7 +238,7 @@ fn the_last_to_leave_removes_the_part_and_has_the_others_told() {
     room.leave("a", 2000);
     let last = write(&mut room, 2000);
     assert_eq!((last.before, last.add.len(), last.remove.len()), (version, 0, 1));
-    assert!(room.wrote::<()>(Ok(true), &TERMS, 2000));
+    assert!(room.wrote::<()>(&Ok(true), &TERMS, 2000));
     assert!(room.over());
     assert_eq!(room.due(false), None);
 }
@@ -249,7 +249,7 @@ fn who_comes_while_the_part_is_being_removed_begins_a_new_one() {
     room.leave("a", 2000);
     write(&mut room, 2000);
     room.join(member("b"), 2001);
-    room.wrote::<()>(Ok(true), &TERMS, 2002);
+    room.wrote::<()>(&Ok(true), &TERMS, 2002);
     let new = write(&mut room, 2002);
     assert_eq!((new.whole, new.add), (true, vec![member("b")]));
 }

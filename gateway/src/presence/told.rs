@@ -70,12 +70,14 @@ impl Told {
     }
 
     fn counted(&mut self, now: usize, trusted: bool) -> Vec<Saying> {
-        let before = self.count();
+        let (before, named) = (self.count(), matches!(self, Self::Named(_)));
         let now = if trusted { now } else { now.max(before) };
         *self = Self::Counted(now);
         let change = match now.cmp(&before) {
             std::cmp::Ordering::Greater => Change::Join,
             std::cmp::Ordering::Less => Change::Leave,
+            // That nobody is named any more must be told.
+            std::cmp::Ordering::Equal if named => Change::Join,
             std::cmp::Ordering::Equal => return Vec::new(),
         };
         vec![Saying::Changed(change, Vec::new(), now)]

@@ -73,7 +73,7 @@ async fn turn(presence: Arc<Presence>, room: RoomId) {
                 let result = presence.roster.write(&room, &write).await;
                 presence.metrics.presence_wrote(result.as_ref());
                 presence.done(&room, |entry, terms, now| Done {
-                    hint: entry.room.wrote(result, terms, now),
+                    hint: entry.room.wrote(&result, terms, now),
                     ..Done::default()
                 })
             }

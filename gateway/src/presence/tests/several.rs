@@ -227,7 +227,7 @@ impl World {
             match step {
                 Step::Write(write) => {
                     let result = self.model.write(id, &write, now);
-                    gateway.room.wrote(result, &terms, now);
+                    gateway.room.wrote(&result, &terms, now);
                 }
                 Step::Renew { version } => {
                     let result = self.model.renew(id, version, now);
