@@ -98,6 +98,7 @@ fn settled(now: u64) -> (Room, u64) {
     (room, version)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a room takes it")]
 fn read(version: u64, sessions: &[&str]) -> Answer<Reading> {
     Ok(Reading { listing: listing(sessions), own_version: Some(version), first_expiry: None })
 }

@@ -255,7 +255,9 @@ impl World {
         for _ in 0..(3 * LEASE / 500) {
             self.now += 500;
             let ids: Vec<_> = self.gateways.keys().copied().collect();
-            ids.into_iter().for_each(|id| self.work(id));
+            for id in ids {
+                self.work(id);
+            }
         }
     }
 
@@ -301,7 +303,9 @@ proptest! {
                 for _ in 0..time.div_ceil(1000) {
                     world.now += 1000;
                     let ids: Vec<_> = world.gateways.keys().copied().collect();
-                    ids.into_iter().for_each(|id| world.work(id));
+                    for id in ids {
+                        world.work(id);
+                    }
                 }
             } else {
                 world.act(each);
