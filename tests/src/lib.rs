@@ -6,6 +6,7 @@ mod digest;
 pub mod fleet;
 pub mod image;
 pub mod packages;
+pub mod peers;
 pub mod progress;
 pub mod tools;
 

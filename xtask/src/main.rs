@@ -1,5 +1,6 @@
-//! The project's own commands: demo, test, cluster, image, codegen.
+//! The project's own commands: demo, test, bench, cluster, image, codegen.
 
+mod bench;
 mod cluster;
 mod codegen;
 mod demo;
@@ -26,6 +27,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Everything that proves the project
     Test(test::TestArgs),
+    /// Our gateway and its peers under the same load: what each costs
+    Bench(bench::BenchArgs),
     /// A real Kubernetes on this machine: start it, look into it, take it down
     Cluster(cluster::Arguments),
     /// Build the container image as an OCI archive, without Docker
@@ -50,6 +53,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments).map(|()| ExitCode::SUCCESS),

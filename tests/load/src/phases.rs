@@ -1,0 +1,266 @@
+//! What happens in which order, and what each part of it cost: CPU time of the server per delivery, latencies, memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::measure::{Cpu, anonymous_bytes, slab_bytes};
+use crate::options::Phase;
+use crate::recorder::Recorder;
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
+/// A server that does nothing for so long will not do it.
+const PATIENCE: u64 = 3 * SECOND;
+/// What an overloaded server may still deliver after the last message was sent is waited for so long.
+const LONGEST_BACKLOG: u64 = 15 * SECOND;
+/// Each rate runs for a while before it counts: compilers that work at run time, caches, buffers.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Figures by name; the name says the unit.
+pub(crate) type Figures = BTreeMap<&'static str, f64>;
+
+/// What came out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    sessions: u32,
+    connect: Figures,
+    phases: Vec<Outcome>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    figures: Figures,
+}
+
+/// Connects everybody and does what was asked for.
+pub(crate) fn run(engine: &mut Engine) -> Result<Report> {
+    let memory = Memory::now(engine)?;
+    let connect = connect(engine, &memory)?;
+    let mut phases = Vec::new();
+    for phase in engine.options().phases.clone() {
+        eprintln!("{phase:?}");
+        let figures = match phase {
+            Phase::Idle { time } => idle(engine, time, &memory)?,
+            Phase::Rate { per_second, time } => rate(engine, per_second, time)?,
+            Phase::Saturate { in_flight, time } => saturate(engine, in_flight, time)?,
+        };
+        phases.push(Outcome { figures });
+    }
+    Ok(Report { sessions: engine.options().sessions(), connect, phases })
+}
+
+fn connect(engine: &mut Engine, memory: &Memory) -> Result<Figures> {
+    let total = engine.options().sessions() + engine.options().publishers;
+    let concurrent = engine.options().connecting as u32;
+    let before = Costs::now(engine)?;
+    let (mut progress, mut told) = ((0, engine.now()), engine.now());
+    while engine.live < total {
+        while engine.opened() < total && engine.opened() - engine.live < concurrent {
+            engine.open()?;
+        }
+        engine.turn(engine.now() + 100 * MILLISECOND)?;
+        let now = engine.now();
+        if engine.live > progress.0 {
+            progress = (engine.live, now);
+        } else if now - progress.1 > 10 * PATIENCE {
+            bail!("{} of {total} sessions are there, and no more come", engine.live);
+        }
+        if now - told > 5 * SECOND {
+            told = now;
+            eprintln!("{} of {total} sessions are there", engine.live);
+        }
+    }
+    let spent = Costs::now(engine)?.since(&before);
+    rest(engine, SECOND)?; // timers and garbage of the handshakes
+    let mut figures = memory.per_connection(engine)?;
+    figures.insert("cpuMicrosPerHandshake", spent.server / 1e3 / f64::from(total));
+    figures.insert("handshakesPerSecond", f64::from(total) / spent.seconds);
+    figures.insert("connectP99Ms", engine.joined.value_at_quantile(0.99) as f64 / 1e3);
+    Ok(figures)
+}
+
+fn idle(engine: &mut Engine, time: Duration, memory: &Memory) -> Result<Figures> {
+    let before = Costs::now(engine)?;
+    rest(engine, time.as_nanos() as u64)?;
+    let spent = Costs::now(engine)?.since(&before);
+    let mut figures = memory.per_connection(engine)?;
+    figures.extend(spent.percentages());
+    figures.insert("closedOrRefused", engine.refused as f64);
+    Ok(figures)
+}
+
+fn rate(engine: &mut Engine, per_second: f64, time: Duration) -> Result<Figures> {
+    paced(engine, per_second, WARM_UP.min(time))?;
+    let refused = engine.refused;
+    let before = Costs::now(engine)?;
+    let (published, backlog) = paced(engine, per_second, time)?;
+    let spent = Costs::now(engine)?.since(&before);
+    let mut figures = spent.percentages();
+    let recorder = &engine.recorder;
+    let expected = published * u64::from(engine.options().members);
+    figures.insert("cpuMicrosPerDelivery", spent.server / 1e3 / recorder.deliveries().max(1) as f64);
+    figures.insert("redisCpuMicrosPerEntry", spent.redis / 1e3 / published as f64);
+    figures.insert("deliveriesPerSecond", recorder.deliveries() as f64 / spent.seconds);
+    figures.insert("p50Ms", recorder.latency_ms(0.5));
+    figures.insert("p99Ms", recorder.latency_ms(0.99));
+    figures.insert("lastP50Ms", recorder.last_ms(0.5));
+    figures.insert("lastP99Ms", recorder.last_ms(0.99));
+    figures.insert("backlogMs", backlog as f64 / 1e6);
+    figures.insert("doubled", recorder.doubled() as f64);
+    figures.insert("missing", expected.saturating_sub(recorder.deliveries() - recorder.doubled()) as f64);
+    figures.insert("closedOrRefused", (engine.refused - refused) as f64);
+    Ok(figures)
+}
+
+/// Publishes on schedule, and waits until all is delivered. Returns the messages, and how long the last one took.
+fn paced(engine: &mut Engine, per_second: f64, time: Duration) -> Result<(u64, u64)> {
+    let first = engine.published;
+    let count = ((time.as_secs_f64() * per_second).round() as u64).max(1);
+    engine.recorder = Recorder::new(first, engine.options().members);
+    let begin = engine.now() + MILLISECOND;
+    let mut due = begin;
+    for message in 0..count {
+        due = begin + (message as f64 / per_second * 1e9) as u64;
+        loop {
+            engine.turn(due)?;
+            if engine.now() >= due {
+                break;
+            }
+        }
+        engine.publish(room(engine, first + message), due)?;
+    }
+    wait(engine, count * u64::from(engine.options().members))?;
+    Ok((count, engine.recorder.last_at().saturating_sub(due)))
+}
+
+/// Spread over the rooms without a pattern that a server could like.
+fn room(engine: &Engine, number: u64) -> u32 {
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % engine.options().rooms
+}
+
+fn wait(engine: &mut Engine, deliveries: u64) -> Result<()> {
+    let begin = engine.now();
+    let mut progress = (engine.recorder.deliveries(), begin);
+    while engine.recorder.deliveries() < deliveries {
+        engine.turn(engine.now() + 10 * MILLISECOND)?;
+        let now = engine.now();
+        if engine.recorder.deliveries() > progress.0 {
+            progress = (engine.recorder.deliveries(), now);
+        }
+        if now - progress.1 > PATIENCE || now - begin > LONGEST_BACKLOG {
+            return Ok(()); // what is missing is reported
+        }
+    }
+    Ok(())
+}
+
+fn saturate(engine: &mut Engine, in_flight: u32, time: Duration) -> Result<Figures> {
+    let first = engine.published;
+    engine.recorder = Recorder::new(first, engine.options().members);
+    let warm = engine.now() + WARM_UP.as_nanos() as u64;
+    flood(engine, first, in_flight, warm)?;
+    let before = Costs::now(engine)?;
+    let delivered = engine.recorder.deliveries();
+    flood(engine, first, in_flight, engine.now() + time.as_nanos() as u64)?;
+    let spent = Costs::now(engine)?.since(&before);
+    let deliveries = (engine.recorder.deliveries() - delivered) as f64;
+    wait(engine, (engine.published - first) * u64::from(engine.options().members))?;
+    let mut figures = spent.percentages();
+    figures.insert("deliveriesPerSecond", deliveries / spent.seconds);
+    figures.insert("cpuMicrosPerDelivery", spent.server / 1e3 / deliveries.max(1.0));
+    Ok(figures)
+}
+
+/// Keeps so many messages under way.
+fn flood(engine: &mut Engine, first: u64, in_flight: u32, until: u64) -> Result<()> {
+    while engine.now() < until {
+        while engine.published - first < engine.recorder.complete() + u64::from(in_flight) {
+            engine.publish(room(engine, engine.published), engine.now())?;
+        }
+        engine.turn(until)?;
+    }
+    Ok(())
+}
+
+fn rest(engine: &mut Engine, nanos: u64) -> Result<()> {
+    let until = engine.now() + nanos;
+    while engine.now() < until {
+        engine.turn(until)?;
+    }
+    Ok(())
+}
+
+/// Memory before anybody connected.
+struct Memory {
+    anonymous: u64,
+    slab: u64,
+}
+
+impl Memory {
+    fn now(engine: &Engine) -> Result<Self> {
+        Ok(Self { anonymous: anonymous_bytes(engine.options().server)?, slab: slab_bytes()? })
+    }
+
+    fn per_connection(&self, engine: &Engine) -> Result<Figures> {
+        let now = Self::now(engine)?;
+        let per = |now: u64, before: u64| (now as f64 - before as f64) / f64::from(engine.live.max(1));
+        Ok(Figures::from([
+            ("bytesPerConnection", per(now.anonymous, self.anonymous)),
+            ("slabBytesPerConnection", per(now.slab, self.slab)),
+        ]))
+    }
+}
+
+/// CPU time of everybody, at a time of the run.
+struct Costs {
+    at: u64,
+    server: Cpu,
+    redis: Option<Cpu>,
+    own: Cpu,
+}
+
+/// Nanoseconds of CPU time, and seconds of the clock.
+struct Spent {
+    seconds: f64,
+    server: f64,
+    redis: f64,
+    own: f64,
+}
+
+impl Costs {
+    fn now(engine: &Engine) -> Result<Self> {
+        let options = engine.options();
+        Ok(Self {
+            at: engine.now(),
+            server: Cpu::of(options.server)?,
+            redis: options.redis.map(Cpu::of).transpose()?,
+            own: Cpu::of(std::process::id())?,
+        })
+    }
+
+    fn since(&self, earlier: &Self) -> Spent {
+        let redis = self.redis.as_ref().zip(earlier.redis.as_ref());
+        Spent {
+            seconds: (self.at - earlier.at) as f64 / 1e9,
+            server: self.server.since(&earlier.server) as f64,
+            redis: redis.map_or(0.0, |(now, earlier)| now.since(earlier) as f64),
+            own: self.own.since(&earlier.own) as f64,
+        }
+    }
+}
+
+impl Spent {
+    /// Of one core.
+    fn percentages(&self) -> Figures {
+        let percent = |nanos: f64| nanos / 1e7 / self.seconds;
+        Figures::from([
+            ("serverCpuPercent", percent(self.server)),
+            ("redisCpuPercent", percent(self.redis)),
+            ("generatorCpuPercent", percent(self.own)),
+        ])
+    }
+}

@@ -1,0 +1,158 @@
+//! Results as Markdown tables: what is printed is what `docs/bench.md` has. Our row comes first; a peer's row shows by how much
+//! ours differs.
+
+use std::fmt::Write;
+
+use super::results::{Figure, Results, Row};
+use super::subject::Subject;
+
+/// A column: the figure's name, the heading, digits behind the point.
+type Column = (&'static str, &'static str, usize);
+
+const CONNECT: &[Column] = &[
+    ("cpuMicrosPerHandshake", "CPU µs per handshake and join", 0),
+    ("bytesPerConnection", "bytes per connection", 0),
+    ("slabBytesPerConnection", "kernel slab, both ends", 0),
+    ("connectP99Ms", "p99 connect ms", 1),
+];
+const IDLE: &[Column] = &[
+    ("bytesPerConnection", "bytes per connection", 0),
+    ("slabBytesPerConnection", "kernel slab, both ends", 0),
+    ("serverCpuPercent", "CPU % of a core", 2),
+    ("redisCpuPercent", "Redis CPU %", 2),
+];
+const RATE: &[Column] = &[
+    ("cpuMicrosPerDelivery", "CPU µs per delivery", 2),
+    ("p50Ms", "p50 ms", 1),
+    ("p99Ms", "p99 ms", 1),
+    ("lastP50Ms", "last member p50 ms", 1),
+    ("lastP99Ms", "last member p99 ms", 1),
+    ("redisCpuMicrosPerEntry", "Redis CPU µs per entry", 0),
+    ("serverCpuPercent", "server CPU %", 0),
+    ("backlogMs", "backlog ms", 0),
+    ("missing", "missing", 0),
+];
+const SATURATED: &[Column] = &[
+    ("deliveriesPerSecond", "deliveries per second", 0),
+    ("cpuMicrosPerDelivery", "CPU µs per delivery", 2),
+    ("serverCpuPercent", "server CPU %", 0),
+    ("generatorCpuPercent", "generator CPU %", 0),
+];
+
+/// All tables.
+pub(crate) fn all(results: &Results) -> String {
+    let mut text = String::new();
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for row in &results.rows {
+        let key = (&*row.scenario, &*row.load, &*row.phase);
+        // The memory of a run with few sessions says nothing: it is the idle scenario's.
+        if seen.contains(&key) || (row.phase == "connect" && row.scenario != "idle") {
+            continue;
+        }
+        seen.push(key);
+        let same = results.rows.iter().filter(|other| (&*other.scenario, &*other.load, &*other.phase) == key);
+        table(&mut text, row, &same.collect::<Vec<_>>());
+    }
+    for failure in &results.failures {
+        let _ = writeln!(text, "- {}: {}", failure.subject, failure.reason);
+    }
+    text
+}
+
+fn table(text: &mut String, first: &Row, rows: &[&Row]) {
+    let columns = match &*first.phase {
+        "connect" => CONNECT,
+        "idle" => IDLE,
+        "saturated" => SATURATED,
+        _ => RATE,
+    };
+    let headings: Vec<_> = columns.iter().map(|(_, heading, _)| *heading).collect();
+    let _ = writeln!(
+        text,
+        "**{}**, {}, {}, median (range) of {} rounds\n",
+        first.scenario, first.load, first.phase, first.rounds
+    );
+    let _ = writeln!(text, "| | {} |\n|---|{}", headings.join(" | "), "---:|".repeat(columns.len()));
+    let ours = rows.iter().find(|row| row.subject == Subject::Ours.name());
+    for row in rows {
+        let cells: Vec<_> =
+            columns.iter().map(|column| cell(row, ours.filter(|ours| ours.subject != row.subject), *column)).collect();
+        let _ = writeln!(text, "| {} | {} |", row.subject, cells.join(" | "));
+    }
+    if &*first.phase == "saturated" {
+        let idle: Vec<_> = rows.iter().filter(|row| !at_its_limit(row)).map(|row| &*row.subject).collect();
+        if !idle.is_empty() {
+            let _ = writeln!(text, "\nNot at its limit, so no ceiling is claimed: {}.", idle.join(", "));
+        }
+    }
+    text.push('\n');
+}
+
+/// The server's core is full and the generator's is not: the server is what limits.
+fn at_its_limit(row: &Row) -> bool {
+    let median = |name: &str| row.figures.get(name).map_or(0.0, |figure| figure.median);
+    median("serverCpuPercent") >= 95.0 && median("generatorCpuPercent") < 90.0
+}
+
+fn cell(row: &Row, ours: Option<&&Row>, (name, _, digits): Column) -> String {
+    let Some(figure) = row.figures.get(name) else { return "–".into() };
+    let Figure { median, min, max, values } = figure;
+    let mut text = format!("{median:.digits$}");
+    if values.len() > 1 {
+        let _ = write!(text, " ({min:.digits$}–{max:.digits$})");
+    }
+    let ratio = ours.and_then(|ours| Some(ours.figures.get(name)?.median / median));
+    match ratio.filter(|ratio| ratio.is_finite() && comparable(name)) {
+        Some(ratio) => text + &format!(" · ours {ratio:.2}×"),
+        None => text,
+    }
+}
+
+/// Figures whose ratio says something; the rest is context.
+fn comparable(name: &str) -> bool {
+    ["cpuMicros", "bytesPerConnection", "deliveriesPerSecond", "p50", "p99", "last", "serverCpu"]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn row(subject: &str, phase: &str, figures: &[(&str, f64)]) -> Row {
+        let figures = figures
+            .iter()
+            .map(|(name, value)| {
+                let figure = Figure { median: *value, min: *value, max: *value, values: vec![*value] };
+                ((*name).to_owned(), figure)
+            })
+            .collect::<BTreeMap<_, _>>();
+        let [scenario, load, phase, subject] = ["hot-room", "1 room of 5", phase, subject].map(str::to_owned);
+        Row { scenario, load, phase, subject, rounds: 1, figures }
+    }
+
+    #[test]
+    fn a_peers_row_says_how_ours_compares() {
+        let results = Results {
+            rows: vec![
+                row("wscluster", "10/s", &[("cpuMicrosPerDelivery", 5.0)]),
+                row("node", "10/s", &[("cpuMicrosPerDelivery", 10.0)]),
+            ],
+            ..Results::default()
+        };
+        let text = all(&results);
+        assert!(text.contains("| wscluster | 5.00 |"), "{text}");
+        assert!(text.contains("| node | 10.00 · ours 0.50× |"), "{text}");
+    }
+
+    #[test]
+    fn no_ceiling_is_claimed_unless_the_server_is_what_limits() {
+        for (server, generator, claimed) in [(95.0, 89.0, true), (94.0, 50.0, false), (100.0, 90.0, false)] {
+            let figures = [("serverCpuPercent", server), ("generatorCpuPercent", generator)];
+            let results = Results { rows: vec![row("wscluster", "saturated", &figures)], ..Results::default() };
+            assert_eq!(!all(&results).contains("no ceiling"), claimed, "{server} {generator}");
+        }
+    }
+}
