@@ -1,9 +1,10 @@
-//! The project's own commands: demo, test, bench, cluster, image, codegen.
+//! The project's own commands: demo, test, bench, fuzz, cluster, image, codegen.
 
 mod bench;
 mod cluster;
 mod codegen;
 mod demo;
+mod fuzz;
 mod image;
 mod site;
 mod test;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::TestArgs),
     /// Our gateway and its peers under the same load: what each costs
     Bench(bench::BenchArgs),
+    /// Strange input for everything that reads what strangers send
+    Fuzz(fuzz::FuzzArgs),
     /// A real Kubernetes on this machine: start it, look into it, take it down
     Cluster(cluster::Arguments),
     /// Build the container image as an OCI archive, without Docker
@@ -54,6 +57,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(arguments) => fuzz::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments).map(|()| ExitCode::SUCCESS),
