@@ -59,6 +59,9 @@ pub struct Serve {
     /// Name of this gateway in `welcome` [default: the host's name]
     #[arg(long, env = "WSCLUSTER_POD_NAME", value_name = "NAME")]
     pub node: Option<String>,
+    /// Serve an example chat page under /demo/
+    #[arg(long, env = "WSCLUSTER_DEMO")]
+    pub demo: bool,
     /// Threads that serve connections [default: the cores that this process may use]
     #[arg(long, env = "WSCLUSTER_SHARDS", value_name = "COUNT", value_parser = parse_shards)]
     pub shards: Option<usize>,
@@ -119,6 +122,8 @@ pub struct Settings {
     pub node: String,
     /// Threads that serve connections.
     pub shards: usize,
+    /// Serve the example page.
+    pub demo: bool,
 }
 
 impl Cli {
@@ -174,6 +179,7 @@ impl Serve {
             api_key_file: self.api_key_file.map_or_else(|| Ok(default_api_keys()), api_keys)?,
             node: self.node.filter(|name| !name.is_empty()).unwrap_or_else(host_name),
             shards: self.shards.unwrap_or_else(cores),
+            demo: self.demo,
         })
     }
 }
@@ -229,6 +235,7 @@ impl Settings {
             ("apiKeyFile".into(), optional(self.api_key_file.as_ref().map(|path| text(&path.display())))),
             ("node".into(), text(&self.node)),
             ("shards".into(), self.shards.into()),
+            ("demo".into(), self.demo.into()),
         ]);
         let process = serde_yaml::to_string(&process).expect("a mapping of strings is YAML");
         let config = serde_yaml::to_string(&self.config).expect("settings are YAML");

@@ -47,6 +47,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         admin_token: settings.admin_token,
         api_key_file: settings.api_key_file,
         shards: settings.shards,
+        demo: settings.demo,
         metrics,
     };
     server::run(World { public, admin, socket, parts }, signals()?).await;

@@ -33,6 +33,8 @@ pub struct Parts {
     pub api_key_file: Option<PathBuf>,
     /// Threads that serve connections.
     pub shards: usize,
+    /// Serve the example page, whatever the settings say.
+    pub demo: bool,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -57,6 +59,7 @@ pub struct Shared {
     pub admin_token: Option<String>,
     /// Checks credentials.
     pub auth: Arc<Authenticator>,
+    demo: bool,
     /// The threads that serve the connections.
     pub shards: Arc<Shards>,
     handshakes: Mutex<Bucket>,
@@ -91,6 +94,7 @@ impl Shared {
             node: parts.node.as_str().into(),
             admin_token: parts.admin_token.clone(),
             auth: Authenticator::start(Arc::clone(&parts.settings), parts.api_key_file.clone()),
+            demo: parts.demo,
             shards,
             handshakes: Mutex::new(Bucket::full(clock::now())),
         });
@@ -101,6 +105,11 @@ impl Shared {
     /// The settings in force.
     pub fn config(&self) -> Arc<InForce> {
         self.settings.load_full()
+    }
+
+    /// Whether the example page is served.
+    pub fn serves_demo(&self) -> bool {
+        self.demo || self.settings.load().demo
     }
 
     /// Whether one more handshake is within the rate.

@@ -71,6 +71,8 @@ pub struct Config {
     pub presence: Presence,
     /// Who may do what.
     pub auth: Auth,
+    /// Serve an example chat page under `/demo/`.
+    pub demo: bool,
 }
 
 impl Default for Config {
@@ -85,6 +87,7 @@ impl Default for Config {
             drain: Drain::default(),
             presence: Presence::default(),
             auth: Auth::default(),
+            demo: false,
         }
     }
 }

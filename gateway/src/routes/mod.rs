@@ -1,6 +1,7 @@
 //! What is served where. Handlers answer; the parts behind them decide.
 
 mod admin;
+mod demo;
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ pub use admin::Trust;
 /// The public port.
 pub fn public(shared: Arc<Shared>) -> Router {
     let api = api::router(Arc::clone(&shared));
-    Router::new().route("/ws", get(handshake::upgrade)).with_state(shared).merge(api)
+    let demo = demo::router(Arc::clone(&shared));
+    Router::new().route("/ws", get(handshake::upgrade)).with_state(shared).merge(api).merge(demo)
 }
 
 /// The admin port, or the socket.

@@ -81,6 +81,7 @@ fn gateway(url: &str) -> Arc<Shared> {
         admin_token: None,
         api_key_file: None,
         shards: 2,
+        demo: false,
         metrics: Arc::new(Metrics::new()),
     })
 }

@@ -77,6 +77,7 @@ impl Gateway {
             admin_token: token.map(ToOwned::to_owned),
             api_key_file,
             shards: 2,
+            demo: false,
             metrics: Arc::new(Metrics::new()),
         };
         let world = World { public, admin, socket: None, parts };
