@@ -40,7 +40,8 @@ pub struct Serve {
     /// Where health, metrics and drain are served [default: 127.0.0.1:9090, in a pod 0.0.0.0:9090]
     #[arg(long, env = "WSCLUSTER_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Redis that joins the gateways, redis://[user:password@]host[:port][/db]; without it rooms live in this process
+    /// Redis that joins the gateways, redis://[user:password@]host[:port][/db], rediss:// for TLS,
+    /// redis+sentinel://host[:port],…/master[/db] or redis+cluster://host[:port],…; without it rooms live in this process
     #[arg(long, env = "WSCLUSTER_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis: Option<String>,
     /// Settings file (YAML), followed while running
@@ -171,7 +172,7 @@ impl Serve {
         Ok(Settings {
             listen: self.listen.unwrap_or_else(|| default_listen(8080)),
             admin_listen,
-            redis: redis.map(|url| Address::parse(&url)).transpose()?,
+            redis: redis.map(|url| Address::parse(&url)?.with_certificates(&config.redis)).transpose()?,
             config_file: self.config,
             config,
             socket: self.socket.unwrap_or_else(|| default_socket(admin_listen.port())),

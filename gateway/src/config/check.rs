@@ -2,12 +2,13 @@
 
 use globset::GlobBuilder;
 
-use super::{Auth, Config, ConfigError, Streams, Trim, TrimStrategy};
+use super::{Auth, Config, ConfigError, Redis, Streams, Trim, TrimStrategy};
 
 impl Config {
     /// Checks what the types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         within("maxConnections", self.max_connections as u64, 1, 1_000_000)?;
+        self.redis.check()?;
         self.streams.check()?;
         let limits = &self.limits;
         within("limits.maxMessageBytes", limits.max_message_bytes as u64, 1, 64 << 20)?;
@@ -25,6 +26,16 @@ impl Config {
         within("presence.leaseSeconds", self.presence.lease_seconds, 1, 3600)?;
         within("presence.maxListed", self.presence.max_listed as u64, 1, 10_000)?;
         self.auth.check()
+    }
+}
+
+impl Redis {
+    fn check(&self) -> Result<(), ConfigError> {
+        match (&self.cert_file, &self.key_file) {
+            (Some(_), None) => Err(bad("redis.keyFile", "is missing: redis.certFile needs it")),
+            (None, Some(_)) => Err(bad("redis.certFile", "is missing: redis.keyFile needs it")),
+            _ => Ok(()),
+        }
     }
 }
 

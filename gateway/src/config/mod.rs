@@ -5,6 +5,7 @@ mod check;
 mod in_force;
 pub mod watch;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -57,6 +58,8 @@ pub struct Config {
     /// Clients come through a load balancer that sends the PROXY protocol, version 2, first. Connections without it are
     /// closed.
     pub proxy_protocol: bool,
+    /// Certificates for Redis with TLS. Read once, at the start; the files anew with every connection.
+    pub redis: Redis,
     /// How streams of rooms are named, trimmed and expired.
     pub streams: Streams,
     /// What one client may do.
@@ -80,6 +83,7 @@ impl Default for Config {
         Self {
             max_connections: 50_000,
             proxy_protocol: false,
+            redis: Redis::default(),
             streams: Streams::default(),
             limits: Limits::default(),
             backpressure: Backpressure::default(),
@@ -90,6 +94,21 @@ impl Default for Config {
             demo: false,
         }
     }
+}
+
+/// Certificates for Redis with TLS, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Redis {
+    /// The authority that signed the server's certificate. Absent: the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The gateway's own certificate; goes with `keyFile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// The key of `certFile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// How streams of rooms are named, trimmed and expired.
@@ -368,6 +387,8 @@ auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}}
             ("streams: {keyPrefix: \"\"}", "streams.keyPrefix"),
             ("auth: {allowedOrigins: [example.com]}", "auth.allowedOrigins[0]"),
             ("auth: {anonymous: {publish: [\"{a\"]}}", "auth.anonymous.publish[0]"),
+            ("redis: {certFile: a}", "redis.keyFile"),
+            ("redis: {keyFile: a}", "redis.certFile"),
             ("- 1", "invalid type"),
         ];
         for (yaml, fault) in cases {

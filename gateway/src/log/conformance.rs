@@ -204,7 +204,8 @@ async fn a_room_that_was_never_written_to_has_no_state(world: &World) {
 async fn the_state_counts_what_was_trimmed(world: &World) {
     let room = room("state");
     let ids = world.append_many(&room, 10).await;
-    let whole = StreamState { first: Some(ids[0]), last: ids[9], length: 10, added: Some(10) };
+    let whole =
+        StreamState { first: Some(ids[0]), last: ids[9], length: 10, added: Some(10), reliable_since: EntryId::ZERO };
     assert_eq!(world.log.state(&room).await.unwrap(), Some(whole));
     assert_eq!(world.log.trim(&room, &exactly(4), clock::now()).await.unwrap(), 6);
     let state = world.log.state(&room).await.unwrap();

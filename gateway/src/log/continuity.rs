@@ -16,6 +16,8 @@ pub struct StreamState {
     pub length: u64,
     /// Number of entries ever added; `None` before Redis 7.
     pub added: Option<u64>,
+    /// Entries after an older cursor may have been acknowledged and lost since: another server took over.
+    pub reliable_since: EntryId,
 }
 
 /// Where a reader stands.
@@ -81,7 +83,9 @@ fn reborn(at: Position, state: &StreamState, idle_ttl: Millis) -> Result<(), Rea
 /// The state must be taken **after** the entries were read.
 pub fn recovered(since: EntryId, state: Option<&StreamState>, idle_ttl: Millis, now: Millis) -> bool {
     let Some(state) = state else { return since == EntryId::ZERO };
-    if state.last < since {
+    // A client that has seen nothing gets what there is.
+    let reliable = since == EntryId::ZERO || since >= state.reliable_since;
+    if state.last < since || !reliable {
         return false;
     }
     if state.last == since || state.first.is_some_and(|first| first <= since) {
@@ -105,7 +109,7 @@ mod tests {
     }
 
     fn state(first: Option<u64>, last: u64, length: u64, added: u64) -> StreamState {
-        StreamState { first: first.map(id), last: id(last), length, added: Some(added) }
+        StreamState { first: first.map(id), last: id(last), length, added: Some(added), reliable_since: EntryId::ZERO }
     }
 
     #[test]
@@ -158,6 +162,10 @@ mod tests {
         ];
         for (name, since, state, expect) in cases {
             assert_eq!(recovered(id(since), state.as_ref(), TTL, 100), expect, "{name}");
+        }
+        let failed_over = StreamState { reliable_since: id(35), ..state(Some(10), 50, 5, 5) };
+        for (since, proven) in [(0, true), (30, false), (35, true), (50, true)] {
+            assert_eq!(recovered(id(since), Some(&failed_over), TTL, 100), proven, "after a failover, {since}");
         }
         let reborn = state(Some(2000), 2000, 1, 1);
         assert!(!recovered(id(30), Some(&reborn), TTL, 2000), "an untrimmed stream may be another life of it");

@@ -132,6 +132,7 @@ impl Stream {
             last: self.last,
             length: self.entries.len() as u64,
             added: Some(self.added),
+            reliable_since: EntryId::ZERO,
         })
     }
 

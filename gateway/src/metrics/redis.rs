@@ -45,7 +45,7 @@ impl Redis {
                 "redis_odd_entries",
                 "Entries of foreign writers that were not as documented",
                 "oddity",
-                &["no_payload", "not_json", "not_utf8", "no_timestamp", "type"],
+                &["no_payload", "not_json", "not_utf8", "no_timestamp", "type", "not_a_stream"],
             ),
         }
     }

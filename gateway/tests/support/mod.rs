@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 
 pub(crate) mod redis_server;
+pub(crate) mod redis_topology;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -23,6 +23,12 @@ impl RedisServer {
         server
     }
 
+    /// Its port.
+    #[allow(dead_code)] // Of use to some tests only.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its address.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
@@ -77,11 +83,12 @@ impl RedisServer {
 }
 
 /// The texts and numbers in a reply.
-fn texts(value: &redis::Value) -> Vec<String> {
+pub(crate) fn texts(value: &redis::Value) -> Vec<String> {
     match value {
         redis::Value::BulkString(bytes) => vec![String::from_utf8_lossy(bytes).into_owned()],
         redis::Value::SimpleString(text) => vec![text.clone()],
         redis::Value::Int(number) => vec![number.to_string()],
+        redis::Value::Okay => vec!["OK".to_owned()],
         redis::Value::Array(items) => items.iter().flat_map(texts).collect(),
         _ => Vec::new(),
     }
@@ -89,7 +96,7 @@ fn texts(value: &redis::Value) -> Vec<String> {
 
 /// A port that nobody listens on. Below the range that the kernel gives to outgoing connections, so that nobody gets it
 /// by chance while a server is being restarted.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = 20_000 + rand::random_range(0..12_000);
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {

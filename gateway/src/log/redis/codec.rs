@@ -33,11 +33,6 @@ pub(super) fn streams(reply: Value) -> Vec<(String, Vec<Found>)> {
     pairs.into_iter().filter_map(stream).collect()
 }
 
-/// Keys of `XREAD` only.
-pub(super) fn keys(reply: Value) -> Vec<String> {
-    streams(reply).into_iter().map(|(key, _)| key).collect()
-}
-
 /// The state of a stream, by `XINFO STREAM`.
 pub(super) fn state(reply: Value) -> Result<StreamState, LogError> {
     let odd = || LogError::Refused("XINFO STREAM answered something unknown".into());
@@ -53,6 +48,7 @@ pub(super) fn state(reply: Value) -> Result<StreamState, LogError> {
         last: find("last-generated-id").and_then(id).ok_or_else(odd)?,
         length: number("length").ok_or_else(odd)?,
         added: number("entries-added"),
+        reliable_since: EntryId::ZERO,
     })
 }
 
@@ -196,6 +192,7 @@ mod tests {
             last: EntryId { ms: 9, seq: 0 },
             length: 1,
             added: Some(4),
+            reliable_since: EntryId::ZERO,
         };
         assert_eq!(state(Value::Array(new)), Ok(expect));
         assert_eq!(state(Value::Array(base)), Ok(StreamState { added: None, ..expect }));

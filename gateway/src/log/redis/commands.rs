@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redis::{Cmd, FromRedisValue};
 
 use super::Inner;
+use super::link::Way;
 use crate::error::LogError;
 use crate::room::RoomId;
 
@@ -19,7 +20,7 @@ impl Commands {
 
     /// Does a command whose keys share a slot. Fails at once while Redis is away.
     pub async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> Result<T, LogError> {
-        self.0.commands.query(command).await
+        self.0.servers.query(Way::Commands, command).await
     }
 
     /// A key that is kept in the same slot as the stream of a room. No two rooms or kinds share one.

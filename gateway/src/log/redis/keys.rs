@@ -31,6 +31,16 @@ impl Keys {
         RoomId::parse(key.strip_prefix(&self.prefix)?).ok()
     }
 
+    /// The slot of a room's stream.
+    pub(super) fn slot(&self, room: &RoomId) -> u16 {
+        slot(&self.stream(room))
+    }
+
+    /// The slot of a room, by what follows the prefix.
+    pub(super) fn slot_of_name(&self, room: &str) -> u16 {
+        slot(&format!("{}{room}", self.prefix))
+    }
+
     /// Where the notifications of a room's stream come.
     pub(super) fn channel(&self, room: &RoomId) -> String {
         format!("{}{room}", self.channel_prefix)
@@ -94,9 +104,14 @@ pub(super) fn slot(key: &str) -> u16 {
     crc16(tag(key).unwrap_or(key).as_bytes()) % SLOTS
 }
 
+/// The slot of a key in bytes.
+pub(super) fn slot_of_bytes(key: &[u8]) -> u16 {
+    std::str::from_utf8(key).map_or_else(|_| crc16(key) % SLOTS, slot)
+}
+
 /// Some text that hashes to a slot: found by trying, a few thousand times on average.
 fn name_in(slot: u16) -> u32 {
-    (0..).find(|n: &u32| crc16(n.to_string().as_bytes()) % SLOTS == slot).expect("every slot has names")
+    (0..u32::MAX).find(|n| crc16(n.to_string().as_bytes()) % SLOTS == slot).expect("every slot has names")
 }
 
 /// CRC16-CCITT (XMODEM), as the cluster specification says.

@@ -12,6 +12,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Address;
+use super::life::{self, Life};
+use super::place::Place;
 use crate::clock;
 use crate::error::LogError;
 use crate::metrics::Metrics;
@@ -19,14 +21,51 @@ use crate::metrics::Metrics;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Where a link leads.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// To one server.
+    Fixed(Place),
+    /// To wherever the master is.
+    Master(watch::Receiver<Option<Place>>),
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Commands,
+    Reads,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        if self == Self::Commands { "commands" } else { "reads" }
+    }
+
+    /// How long an answer may take. A read may return many megabytes.
+    fn patience(self) -> Duration {
+        Duration::from_secs(if self == Self::Commands { 5 } else { 15 })
+    }
+}
+
+/// How often a link was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Made {
+    /// All in all.
+    pub(super) times: u64,
+    /// To a server that may not have everything that the one before had acknowledged.
+    pub(super) unproven: u64,
+}
+
 /// A connection that comes back.
 pub(super) struct Link {
-    name: &'static str,
+    way: Way,
+    address: Address,
     connection: ArcSwapOption<MultiplexedConnection>,
     broken: Notify,
-    /// How many times it was made.
-    made: watch::Sender<u64>,
+    made: watch::Sender<Made>,
     last_success: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// Delay before the next attempt: doubles up to one second, with full jitter.
@@ -35,50 +74,106 @@ pub(super) fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(rand::random_range(10..=most.min(1000)))
 }
 
+impl Target {
+    /// Where it is now, as soon as that is known.
+    pub(super) async fn place(&mut self) -> Place {
+        match self {
+            Self::Fixed(place) => place.clone(),
+            Self::Master(found) => {
+                let place = found.wait_for(Option::is_some).await.ok().and_then(|place| place.clone());
+                match place {
+                    Some(place) => place,
+                    // The log stops, and with it whoever asks.
+                    None => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    /// Waits until it is no longer there.
+    pub(super) async fn leaves(&mut self, place: &Place) {
+        let gone = match self {
+            Self::Master(found) => found.wait_for(|found| found.as_ref() != Some(place)).await.is_ok(),
+            Self::Fixed(_) => false,
+        };
+        if !gone {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn is_followed(&self) -> bool {
+        matches!(self, Self::Master(_))
+    }
+}
+
 impl Link {
     pub(super) fn start(
-        name: &'static str,
-        address: Address,
-        patience: Duration,
-        metrics: Arc<Metrics>,
+        way: Way,
+        address: &Address,
+        target: Target,
+        metrics: &Arc<Metrics>,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let link = Arc::new(Self {
-            name,
+            way,
+            address: address.clone(),
             connection: ArcSwapOption::empty(),
             broken: Notify::new(),
-            made: watch::Sender::new(0),
+            made: watch::Sender::default(),
             last_success: AtomicU64::new(clock::now()),
+            metrics: Arc::clone(metrics),
         });
-        tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(&link).keep(address, patience, metrics)));
+        tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(&link).keep(target)));
         link
     }
 
     /// Connects, looks after the connection, and connects again.
-    async fn keep(self: Arc<Self>, address: Address, patience: Duration, metrics: Arc<Metrics>) {
+    async fn keep(self: Arc<Self>, mut target: Target) {
+        let (name, mut life) = (self.way.name(), None);
         loop {
-            let connection = self.connect(&address, patience).await;
+            let (place, mut connection) = self.connect(&mut target).await;
+            let proven = self.lives_on(&mut life, &mut connection, &place).await;
             self.connection.store(Some(Arc::new(connection)));
-            if self.made.borrow().checked_add(1).is_some_and(|made| made > 1) {
-                metrics.redis_reconnected(self.name);
+            if self.made.borrow().times > 0 {
+                self.metrics.redis_reconnected(name);
             }
-            self.made.send_modify(|made| *made += 1);
-            tracing::info!(connection = self.name, redis = %address, "connected to Redis");
-            self.until_broken().await;
+            self.made.send_modify(|made| {
+                made.times += 1;
+                made.unproven += u64::from(!proven);
+            });
+            tracing::info!(connection = name, redis = %place, "connected to Redis");
+            tokio::select! {
+                () = self.until_broken() => tracing::warn!(connection = name, redis = %place, "the connection to Redis is lost"),
+                () = target.leaves(&place) => tracing::warn!(connection = name, redis = %place, "the master is elsewhere now"),
+            }
             self.connection.store(None);
-            tracing::warn!(connection = self.name, redis = %address, "the connection to Redis is lost");
         }
     }
 
-    async fn connect(&self, address: &Address, patience: Duration) -> MultiplexedConnection {
+    /// Whether the server has what the one before had acknowledged. Asked for reads only: it is readers that would miss it.
+    async fn lives_on(&self, last: &mut Option<Life>, connection: &mut MultiplexedConnection, place: &Place) -> bool {
+        if self.way != Way::Reads {
+            return true;
+        }
+        let Some(life) = life::of(connection, place).await else { return true };
+        let proven = last.as_ref().is_none_or(|before| life.follows(before));
+        if !proven {
+            tracing::warn!(redis = %place, "another server, or one that was restarted: what was acknowledged last may be lost");
+        }
+        *last = Some(life);
+        proven
+    }
+
+    async fn connect(&self, target: &mut Target) -> (Place, MultiplexedConnection) {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(patience));
+            .set_response_timeout(Some(self.way.patience()));
         let mut attempt = 0;
         loop {
-            match dial(address, &config).await {
-                Ok(connection) => return connection,
-                Err(error) => self.not_connected(address, &error, attempt),
+            let place = target.place().await;
+            match dial(&self.address, &place, &config, target.is_followed()).await {
+                Ok(connection) => return (place, connection),
+                Err(error) => self.not_connected(&place, &error, attempt),
             }
             tokio::time::sleep(backoff(attempt)).await;
             attempt += 1;
@@ -86,12 +181,12 @@ impl Link {
     }
 
     /// Once per outage at the level that people see.
-    fn not_connected(&self, address: &Address, error: &RedisError, attempt: u32) {
-        let reason = describe(error);
+    fn not_connected(&self, place: &Place, error: &RedisError, attempt: u32) {
+        let (connection, reason) = (self.way.name(), describe(error));
         if attempt == 0 {
-            tracing::warn!(connection = self.name, redis = %address, reason, "Redis cannot be reached; trying on");
+            tracing::warn!(connection, redis = %place, reason, "Redis cannot be reached; trying on");
         } else {
-            tracing::debug!(connection = self.name, redis = %address, reason, attempt, "Redis cannot be reached");
+            tracing::debug!(connection, redis = %place, reason, attempt, "Redis cannot be reached");
         }
     }
 
@@ -111,8 +206,14 @@ impl Link {
     }
 
     /// Tells whenever it was made.
-    pub(super) fn made(&self) -> watch::Receiver<u64> {
+    pub(super) fn made(&self) -> watch::Receiver<Made> {
         self.made.subscribe()
+    }
+
+    /// Waits for the first connection, for a while.
+    pub(super) async fn ready(&self) {
+        let mut made = self.made();
+        let _ = tokio::time::timeout(CONNECT_PATIENCE, made.wait_for(|made| made.times > 0)).await;
     }
 
     pub(super) fn seconds_since_success(&self) -> f64 {
@@ -163,10 +264,19 @@ impl Link {
     }
 }
 
-/// A server that still loads its data accepts connections, but nothing else.
-async fn dial(address: &Address, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-    let mut connection = address.client().get_multiplexed_async_connection_with_config(config).await?;
+/// A server that still loads its data accepts connections, but nothing else; one that Sentinels name is not always a
+/// master yet.
+async fn dial(
+    address: &Address,
+    place: &Place,
+    config: &AsyncConnectionConfig,
+    master: bool,
+) -> Result<MultiplexedConnection, RedisError> {
+    let mut connection = address.client(place)?.get_multiplexed_async_connection_with_config(config).await?;
     redis::cmd("PING").query_async::<redis::Value>(&mut connection).await?;
+    if master && !life::is_master(&mut connection).await {
+        return Err(RedisError::from((ErrorKind::Client, "the Sentinels name a server that is no master yet")));
+    }
     Ok(connection)
 }
 
@@ -175,7 +285,7 @@ fn is_away(error: &LogError) -> bool {
 }
 
 /// Whose fault: the server's being away (also a server that loads, or that is no master any more), or our asking.
-fn classify(error: &RedisError) -> LogError {
+pub(super) fn classify(error: &RedisError) -> LogError {
     let away = match error.kind() {
         ErrorKind::Server(kind) => matches!(
             kind,
@@ -188,6 +298,9 @@ fn classify(error: &RedisError) -> LogError {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => false,
         _ => true,
     };
+    if error.redirect_node().is_some() {
+        return LogError::Refused("this server is of a Redis Cluster: write redis+cluster:// in its address".into());
+    }
     let reason = describe(error).into();
     if away { LogError::Unavailable(reason) } else { LogError::Refused(reason) }
 }

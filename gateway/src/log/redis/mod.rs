@@ -1,27 +1,35 @@
-//! Rooms on Redis Streams. Uses three connections, however many rooms there are: one for commands, one for reads, one
-//! that is told which rooms have news.
+//! Rooms on Redis Streams. Uses three connections per master, however many rooms there are: one for commands, one for
+//! reads, one that is told which rooms have news.
 
 mod address;
+mod cluster;
 mod codec;
 mod commands;
 mod keys;
+mod life;
 mod link;
+mod partitions;
+mod place;
 mod reader;
 mod rooms;
+mod sentinel;
+mod servers;
+mod signs;
 mod subscriber;
 mod table;
+mod topology;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use futures::future::{BoxFuture, FutureExt};
-use redis::Value;
-use tokio::sync::{mpsc, oneshot};
+use redis::{Cmd, Value};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Feed, Health, Log, RoomPage, Signal, StreamState, Token};
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
 use crate::config::{InForce, Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
@@ -34,14 +42,11 @@ pub use address::{Address, AddressError};
 use codec::Found;
 pub use commands::Commands;
 use keys::Keys;
-use link::Link;
+use link::Way;
+use servers::{Event, Servers};
+use signs::Signs;
 use table::Table;
 use writer::{Append, trim_arguments};
-
-/// How long a command may take.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a read may take; it may return many megabytes.
-const READ_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Rooms on Redis Streams.
 pub struct RedisLog {
@@ -51,11 +56,18 @@ pub struct RedisLog {
 
 /// What the parts of the log share.
 struct Inner {
-    commands: Arc<Link>,
-    reads: Arc<Link>,
-    appends: mpsc::UnboundedSender<Append>,
+    address: Address,
+    servers: Servers,
+    /// One per lane.
+    appends: Vec<mpsc::UnboundedSender<Append>>,
     table: Table,
-    keys: Keys,
+    signs: Signs,
+    /// It may have become known that there are no notifications, or that there are.
+    fallback: Notify,
+    fallback_told: AtomicBool,
+    /// Blocking reads wait for news of every room.
+    partitions_wait: AtomicBool,
+    keys: Arc<Keys>,
     feed: Arc<dyn Feed>,
     settings: Shared,
     metrics: Arc<Metrics>,
@@ -65,28 +77,50 @@ impl RedisLog {
     /// Begins to connect, and goes on trying for ever. Must be called within a tokio runtime.
     pub fn start(address: Address, settings: Shared, feed: Arc<dyn Feed>, metrics: Arc<Metrics>) -> Arc<Self> {
         let stop = CancellationToken::new();
-        let link = |name, patience| Link::start(name, address.clone(), patience, Arc::clone(&metrics), stop.clone());
-        let keys = Keys::new(&settings.load().streams.key_prefix, address.database());
-        let (appends, asked) = mpsc::unbounded_channel();
+        let keys = Arc::new(Keys::new(&settings.load().streams.key_prefix, address.database()));
+        let (events, happened) = mpsc::unbounded_channel();
+        let servers = Servers::start(&address, &metrics, &stop, events);
+        let (appends, asked): (Vec<_>, Vec<_>) = (0..servers.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let inner = Arc::new(Inner {
-            commands: link("commands", COMMAND_PATIENCE),
-            reads: link("reads", READ_PATIENCE),
+            table: Table::new(Arc::clone(&keys), servers.lanes()),
+            address,
+            servers,
             appends,
-            table: Table::default(),
+            signs: Signs::default(),
+            fallback: Notify::new(),
+            fallback_told: AtomicBool::new(false),
+            partitions_wait: AtomicBool::new(false),
             keys,
             feed,
             settings,
             metrics,
         });
-        tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber::run(Arc::clone(&inner), address)));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(writer::run(Arc::clone(&inner), asked)));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(reader::run(Arc::clone(&inner))));
+        let until_stopped = |task: BoxFuture<'static, ()>| tokio::spawn(stop.clone().run_until_cancelled_owned(task));
+        until_stopped(care(Arc::clone(&inner), happened).boxed());
+        until_stopped(subscriber::run(Arc::clone(&inner)).boxed());
+        until_stopped(partitions::run(Arc::clone(&inner)).boxed());
+        for (lane, asked) in asked.into_iter().enumerate() {
+            until_stopped(writer::run(Arc::clone(&inner), asked).boxed());
+            until_stopped(reader::run(Arc::clone(&inner), lane).boxed());
+        }
         Arc::new(Self { inner, stop })
     }
 
     /// For what else is kept in the same Redis.
     pub fn commands(&self) -> Commands {
         Commands::new(Arc::clone(&self.inner))
+    }
+}
+
+/// What happens to the servers is of interest to the readers of what they hold.
+async fn care(inner: Arc<Inner>, mut happened: mpsc::UnboundedReceiver<Event>) {
+    while let Some(event) = happened.recv().await {
+        match event {
+            Event::News(slots) | Event::Lost(slots) if slots.is_empty() => {}
+            // Whatever was written in between was not told.
+            Event::News(slots) => inner.table.mark_slots(&slots),
+            Event::Lost(slots) => inner.table.suspect(&slots, clock::now()),
+        }
     }
 }
 
@@ -106,24 +140,25 @@ impl Inner {
         let (answer, answered) = oneshot::channel();
         let append = Append { room: room.clone(), payload: payload.clone(), key: key.cloned(), now, answer };
         let stopped = || LogError::Unavailable("the gateway stops".into());
-        self.appends.send(append).map_err(|_| stopped())?;
+        self.appends[self.table.lane_number(room.as_str())].send(append).map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    async fn range(&self, link: &Link, command: &mut redis::Cmd) -> Result<Vec<Found>, LogError> {
-        Ok(codec::entries(link.query(command).await?))
-    }
-
-    async fn read_after(
-        &self,
-        link: &Link,
-        room: &RoomId,
-        after: EntryId,
-        limit: usize,
-    ) -> Result<Vec<Found>, LogError> {
+    fn range(&self, room: &RoomId, after: EntryId, limit: usize) -> Cmd {
         let mut command = redis::cmd("XRANGE");
         command.arg(self.keys.stream(room)).arg(format!("({after}")).arg("+").arg("COUNT").arg(limit);
-        self.range(link, &mut command).await
+        command
+    }
+
+    fn info(&self, room: &RoomId) -> Cmd {
+        let mut command = redis::cmd("XINFO");
+        command.arg("STREAM").arg(self.keys.stream(room));
+        command
+    }
+
+    async fn read_after(&self, room: &RoomId, after: EntryId, limit: usize) -> Result<Vec<Entry>, LogError> {
+        let reply = self.servers.query(Way::Commands, &mut self.range(room, after, limit)).await?;
+        Ok(codec::entries(reply).into_iter().map(|each| each.entry).collect())
     }
 
     async fn read_before(&self, room: &RoomId, before: EntryId, limit: usize) -> Result<Vec<Entry>, LogError> {
@@ -134,37 +169,56 @@ impl Inner {
         if before == EntryId::ZERO {
             return Ok(Vec::new());
         }
-        let found = self.range(&self.commands, &mut command).await?;
+        let found = codec::entries(self.servers.query(Way::Commands, &mut command).await?);
         Ok(found.into_iter().rev().map(|each| each.entry).collect())
     }
 
-    async fn state(&self, link: &Link, room: &RoomId) -> Result<Option<StreamState>, LogError> {
-        let mut command = redis::cmd("XINFO");
-        command.arg("STREAM").arg(self.keys.stream(room));
-        match link.query::<Value>(&mut command).await {
-            Ok(reply) => codec::state(reply).map(Some),
+    async fn state(&self, way: Way, room: &RoomId) -> Result<Option<StreamState>, LogError> {
+        self.read_state(room, self.servers.query(way, &mut self.info(room)).await)
+    }
+
+    fn read_state(&self, room: &RoomId, reply: Result<Value, LogError>) -> Result<Option<StreamState>, LogError> {
+        let reliable_since = self.table.reliable_since(room);
+        match reply {
+            Ok(reply) => codec::state(reply).map(|state| Some(StreamState { reliable_since, ..state })),
             Err(LogError::Refused(reason)) if reason.contains("no such key") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Entries of a room, and then its state: what the state proves to be present was present for the read.
+    async fn read_with_state(
+        &self,
+        room: &RoomId,
+        after: EntryId,
+        limit: usize,
+    ) -> Result<(Vec<Found>, Option<StreamState>), LogError> {
+        let slot = self.servers.group(&self.keys.stream(room));
+        let commands = vec![(slot, self.range(room, after, limit)), (slot, self.info(room))];
+        let mut replies = self.servers.many(Way::Reads, commands).await.into_iter();
+        let (Some(entries), Some(state)) = (replies.next(), replies.next()) else {
+            return Err(LogError::Refused("Redis did not answer every command".into()));
+        };
+        Ok((codec::entries(entries?), self.read_state(room, state)?))
     }
 
     async fn trim(&self, room: &RoomId, trim: &Trim, now: Millis) -> Result<u64, LogError> {
         let mut command = redis::cmd("XTRIM");
         command.arg(self.keys.stream(room));
         trim_arguments(&mut command, trim, now);
-        self.commands.query(&mut command).await
+        self.servers.query(Way::Commands, &mut command).await
     }
 
     async fn signal(&self, signal: &Signal) -> Result<(), LogError> {
         let text = serde_json::to_string(signal).expect("a signal is JSON");
-        self.commands.query(redis::cmd("PUBLISH").arg(self.keys.signals()).arg(text)).await
+        self.servers.query(Way::Commands, redis::cmd("PUBLISH").arg(self.keys.signals()).arg(text)).await
     }
 
     /// `$` becomes an id once, here.
     async fn watch(&self, room: &RoomId, token: Token) -> Result<EntryId, LogError> {
-        let state = self.state(&self.reads, room).await?;
+        let state = self.state(Way::Reads, room).await?;
         let position = Position::end(state.as_ref());
-        self.table.insert(room.clone(), token, position);
+        self.table.insert(room, token, position);
         Ok(position.id)
     }
 }
@@ -186,8 +240,7 @@ impl Log for RedisLog {
         after: EntryId,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Entry>, LogError>> {
-        let read = self.inner.read_after(&self.inner.commands, room, after, limit);
-        async { Ok(read.await?.into_iter().map(|each| each.entry).collect()) }.boxed()
+        self.inner.read_after(room, after, limit).boxed()
     }
 
     fn read_before<'a>(
@@ -200,7 +253,7 @@ impl Log for RedisLog {
     }
 
     fn state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Option<StreamState>, LogError>> {
-        self.inner.state(&self.inner.commands, room).boxed()
+        self.inner.state(Way::Commands, room).boxed()
     }
 
     fn trim<'a>(&'a self, room: &'a RoomId, trim: &'a Trim, now: Millis) -> BoxFuture<'a, Result<u64, LogError>> {
@@ -229,9 +282,9 @@ impl Log for RedisLog {
 
     fn health(&self) -> Health {
         Health {
-            connected: self.inner.commands.connected() && self.inner.reads.connected(),
-            seconds_since_read: self.inner.reads.seconds_since_success(),
-            mode: self.inner.table.mode(),
+            connected: self.inner.servers.connected(),
+            seconds_since_read: self.inner.servers.seconds_since_read(),
+            mode: self.inner.signs.mode(),
         }
     }
 }

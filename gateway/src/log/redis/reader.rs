@@ -1,20 +1,22 @@
 //! Reads the rooms that may have news: one `XREAD` for many rooms, and while it is under way the next collects. Reads
 //! from each room's own position, and proves with every read that nothing between was trimmed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use redis::Value;
 use tokio::time::Instant;
 
 use super::codec::{self, Found};
-use super::table::Watch;
-use super::{Inner, Position, link};
+use super::link::{self, Way};
+use super::table::{Lane, Watch};
+use super::{Inner, Position};
 use crate::clock;
 use crate::entry::EntryId;
 use crate::error::LogError;
-use crate::log::{Mode, continuity};
+use crate::log::{Mode, StreamState, continuity};
 use crate::protocol::Reason;
 use crate::room::RoomId;
 
@@ -33,71 +35,139 @@ const POLL: Duration = Duration::from_millis(20);
 /// How often every room is read with proof, however quiet it is.
 const PROOF_EVERY: Duration = Duration::from_mins(5);
 
-/// Reads for ever.
-pub(super) async fn run(inner: Arc<Inner>) {
-    let mut reader = Reader { inner, attempt: 0 };
-    let mut made = reader.inner.reads.made();
+/// Reads the rooms of a lane for ever.
+pub(super) async fn run(inner: Arc<Inner>, lane: usize) {
+    let mut reader = Reader { inner, lane, attempt: 0 };
     let mut sweep_at = Instant::now() + WATCHFUL_SWEEP;
     let mut proof_at = Instant::now() + PROOF_EVERY;
     loop {
+        let lane = &reader.inner.table.lanes()[reader.lane];
         tokio::select! {
             biased;
-            // After a reconnect nothing is known of any room.
-            _ = made.changed() => reader.inner.table.mark_all(),
             () = tokio::time::sleep_until(proof_at) => {
-                reader.inner.table.mark_all();
+                lane.mark_all(|_| true);
                 proof_at = Instant::now() + PROOF_EVERY;
             }
-            () = reader.inner.table.blind.notified() => sweep_at = Instant::now(),
+            () = lane.blind.notified() => sweep_at = Instant::now(),
             () = tokio::time::sleep_until(sweep_at) => sweep_at = reader.sweep().await,
-            () = reader.inner.table.news.notified() => reader.read_news().await,
+            () = lane.news.notified() => reader.read_news().await,
         }
     }
 }
 
 struct Reader {
     inner: Arc<Inner>,
+    lane: usize,
     attempt: u32,
 }
 
+/// Rooms of one slot, with their keys.
+type Group<'a> = Vec<(String, &'a (RoomId, Watch))>;
+
+/// What was read of many rooms.
+#[derive(Default)]
+struct Read {
+    streams: HashMap<String, Vec<Found>>,
+    failed: Vec<(Vec<(RoomId, Watch)>, LogError)>,
+}
+
 impl Reader {
+    fn lane(&self) -> &Lane {
+        &self.inner.table.lanes()[self.lane]
+    }
+
     /// Reads until no room is known to have news.
     async fn read_news(&mut self) {
         loop {
-            let batch = self.inner.table.take_dirty(MOST_ROOMS);
+            let batch = self.lane().take_dirty(MOST_ROOMS);
             if batch.is_empty() {
                 return;
             }
-            if let Err(error) = self.read(&batch).await {
-                self.failed(&batch, &error).await;
+            let failed = self.read(batch).await;
+            self.lane().read.send_modify(|batches| *batches += 1);
+            if let Some((rooms, error)) = failed {
+                self.failed(&rooms, &error).await;
                 return;
             }
             self.attempt = 0;
         }
     }
 
-    async fn failed(&mut self, batch: &[(RoomId, Watch)], error: &LogError) {
-        tracing::debug!(%error, rooms = batch.len(), "rooms could not be read; trying again");
+    async fn failed(&mut self, rooms: &[RoomId], error: &LogError) {
+        tracing::debug!(%error, rooms = rooms.len(), "rooms could not be read; trying again");
         self.inner.metrics.redis_read_failed();
-        let mut made = self.inner.reads.made();
-        let _ = tokio::time::timeout(link::backoff(self.attempt), made.changed()).await;
+        tokio::time::sleep(link::backoff(self.attempt)).await;
         self.attempt = self.attempt.saturating_add(1);
-        self.inner.table.mark(batch.iter().map(|(room, _)| room));
+        self.inner.table.mark(rooms);
     }
 
-    async fn read(&self, batch: &[(RoomId, Watch)]) -> Result<(), LogError> {
-        let limit = (MOST_ENTRIES / batch.len()).clamp(4, 250);
-        // From just before the last entry that was read: if it comes again, nothing after it was trimmed.
-        let from = |watch: &Watch| watch.position.id.previous();
-        let reply = self.xread(batch, limit + 1, from).await?;
-        let mut streams: HashMap<String, Vec<Found>> = codec::streams(reply).into_iter().collect();
-        let mut read = 0;
+    /// Reads rooms; returns those that could not be.
+    async fn read(&self, batch: Vec<(RoomId, Watch)>) -> Option<(Vec<RoomId>, LogError)> {
+        let (mut failed, mut last_error) = (Vec::new(), None);
+        let mut open = vec![batch];
+        while let Some(batch) = open.pop() {
+            let limit = (MOST_ENTRIES / batch.len()).clamp(4, 250);
+            // From just before the last entry that was read: if it comes again, nothing after it was trimmed.
+            let read = self.xread(&batch, limit + 1, |watch| watch.position.id.previous()).await;
+            let mut refused = Vec::new();
+            for (rooms, error) in read.failed {
+                match error {
+                    // One key that is no stream refuses the whole read: it is looked for by halves.
+                    LogError::Refused(_) => refused.push(rooms),
+                    LogError::Unavailable(_) => {
+                        failed.extend(rooms.into_iter().map(|(room, _)| room));
+                        last_error = Some(error);
+                    }
+                }
+            }
+            let skip: HashSet<&RoomId> = failed.iter().chain(refused.iter().flatten().map(|(room, _)| room)).collect();
+            let fine = batch.iter().filter(|(room, _)| !skip.contains(room)).collect::<Vec<_>>();
+            let result = self.take_all(&fine, read.streams, limit).await;
+            for rooms in refused {
+                self.halve(rooms, &mut open);
+            }
+            for (room, error) in result {
+                failed.push(room);
+                last_error = Some(error);
+            }
+        }
+        last_error.map(|error| (failed, error))
+    }
+
+    /// A refused read is tried again in two halves; a single room that is no stream has nothing to read.
+    fn halve(&self, mut rooms: Vec<(RoomId, Watch)>, open: &mut Vec<Vec<(RoomId, Watch)>>) {
+        if let [(room, watch)] = rooms.as_slice() {
+            return self.not_a_stream(room, watch);
+        }
+        let half = rooms.split_off(rooms.len() / 2);
+        open.extend([rooms, half]);
+    }
+
+    fn not_a_stream(&self, room: &RoomId, watch: &Watch) {
+        if watch.position.id != EntryId::ZERO && self.inner.table.advance(room, watch.token, Position::START) {
+            self.inner.metrics.odd_entry("not_a_stream");
+            self.inner.feed.gap(room, watch.token, Reason::Vanished, EntryId::ZERO);
+        }
+    }
+
+    /// Takes what was read; returns the rooms where that failed.
+    async fn take_all(
+        &self,
+        batch: &[&(RoomId, Watch)],
+        mut streams: HashMap<String, Vec<Found>>,
+        limit: usize,
+    ) -> Vec<(RoomId, LogError)> {
+        let (mut read, mut failed) = (0, Vec::new());
         for (room, watch) in batch {
             let entries = streams.remove(&self.inner.keys.stream(room)).unwrap_or_default();
-            read += self.take(room, watch, entries, limit).await?;
+            match self.take(room, watch, entries, limit).await {
+                Ok(count) => read += count,
+                Err(LogError::Refused(_)) => self.not_a_stream(room, watch),
+                Err(error) => failed.push((room.clone(), error)),
+            }
         }
         self.inner.metrics.redis_read(batch.len(), read);
-        Ok(())
+        failed
     }
 
     /// Takes what was read of one room; returns how many entries were new.
@@ -109,6 +179,9 @@ impl Reader {
         limit: usize,
     ) -> Result<usize, LogError> {
         let at = watch.position.id;
+        if watch.suspect {
+            return self.take_with_care(room, watch, limit).await;
+        }
         if at == EntryId::ZERO && entries.is_empty() {
             return Ok(0);
         }
@@ -119,30 +192,35 @@ impl Reader {
         self.take_with_care(room, watch, limit).await
     }
 
-    /// The last entry that was read is gone, or there was none. Looks at the stream to see what else is gone.
+    /// The last entry that was read is gone, or there was none, or entries may have been lost. Looks at the stream to
+    /// see what else is gone.
     async fn take_with_care(&self, room: &RoomId, watch: &Watch, limit: usize) -> Result<usize, LogError> {
         let at = watch.position;
-        // In this order, on one connection: what is proven present by the state was present for the read.
-        let (entries, state) = tokio::try_join!(
-            self.inner.read_after(&self.inner.reads, room, at.id, limit),
-            self.inner.state(&self.inner.reads, room),
-        )?;
+        let (entries, state) = self.inner.read_with_state(room, at.id, limit).await?;
         let idle_ttl = self.inner.config().idle_ttl_ms(room.as_str());
-        let Err(reason) = continuity::check(at, state.as_ref(), idle_ttl, clock::now()) else {
-            return Ok(self.deliver(room, watch, at, entries, limit));
+        let reason = match continuity::check(at, state.as_ref(), idle_ttl, clock::now()) {
+            Err(reason) => reason,
+            Ok(()) if watch.suspect => Reason::Reset,
+            Ok(()) => return Ok(self.deliver(room, watch, at, entries, limit)),
         };
-        let position = match (reason, entries.first(), &state) {
-            (Reason::Reset, ..) | (_, None, _) => Position::end(state.as_ref()),
-            (_, Some(first), state) => Position {
-                id: first.entry.id.previous(),
-                added: state.as_ref().and_then(|state| state.added?.checked_sub(state.length)),
-            },
-        };
+        let position = Self::after_a_gap(at, reason, &entries, state.as_ref());
         if self.inner.table.advance(room, watch.token, position) {
+            self.inner.table.clear(room, watch.token);
             self.inner.feed.gap(room, watch.token, reason, position.id);
         }
-        let entries = if reason == Reason::Reset { Vec::new() } else { entries };
+        let goes_on = position.id >= at.id && state.is_some();
+        let entries = if goes_on { entries } else { Vec::new() };
         Ok(self.deliver(room, watch, position, entries, limit))
+    }
+
+    /// Where reading goes on: before what is left, or at the end of what is something else now.
+    fn after_a_gap(at: Position, reason: Reason, entries: &[Found], state: Option<&StreamState>) -> Position {
+        let Some(state) = state else { return Position::START };
+        let Some(first) = entries.first().filter(|_| state.last >= at.id) else { return Position::end(Some(state)) };
+        // Counted from the end, where all that is left is known to have come after.
+        let whole = reason != Reason::Reset && state.first == Some(first.entry.id);
+        let added = if whole { state.added.and_then(|added| added.checked_sub(state.length)) } else { None };
+        Position { id: first.entry.id.previous(), added }
     }
 
     fn deliver(&self, room: &RoomId, watch: &Watch, at: Position, entries: Vec<Found>, limit: usize) -> usize {
@@ -171,43 +249,46 @@ impl Reader {
         tokio::spawn(async move {
             // GT: a room without expiry keeps none (https://redis.io/docs/latest/commands/expire/). Redis before 7
             // refuses, and nothing is worse than before.
-            let _ = inner.commands.query::<Value>(redis::cmd("EXPIRE").arg(key).arg(seconds).arg("GT")).await;
+            let mut expire = redis::cmd("EXPIRE");
+            let _ = inner.servers.query::<Value>(Way::Commands, expire.arg(key).arg(seconds).arg("GT")).await;
         });
     }
 
     /// Asks all rooms for anything new, which costs little where there is nothing; says when to do so again.
     async fn sweep(&mut self) -> Instant {
         let began = Instant::now();
-        let rooms = self.inner.table.rooms();
+        let rooms = self.lane().rooms();
         let mut found = 0;
         for partition in rooms.chunks(PARTITION) {
             let partition = self.inner.table.positions(partition);
             if partition.is_empty() {
                 continue;
             }
-            match self.xread(&partition, 1, |watch| watch.position.id).await {
-                Ok(reply) => found += self.mark(&codec::keys(reply)),
-                Err(_) => break,
+            let read = self.xread(&partition, 1, |watch| watch.position.id).await;
+            let keys: Vec<_> = read.streams.into_keys().filter_map(|key| self.inner.keys.room(&key)).collect();
+            found += self.inner.table.mark(&keys);
+            for (rooms, error) in read.failed {
+                if matches!(error, LogError::Refused(_)) {
+                    self.inner.table.mark(rooms.iter().map(|(room, _)| room));
+                }
             }
             // A sweep over many rooms takes a while: what is known to have news does not wait for its end.
             self.read_news().await;
         }
-        if found > 0 && self.inner.table.mode() == Mode::Notifications {
+        if found > 0 && self.inner.signs.mode() == Mode::Notifications {
             // Someone may have changed the server's setting.
             tracing::debug!(rooms = found, "a sweep found news that no notification had told");
-            self.inner.table.doubt.notify_one();
+            self.inner.signs.doubt();
         }
         Instant::now() + self.pause(began.elapsed())
     }
 
-    fn mark(&self, keys: &[String]) -> usize {
-        let rooms: Vec<_> = keys.iter().filter_map(|key| self.inner.keys.room(key)).collect();
-        self.inner.table.mark(&rooms)
-    }
-
     fn pause(&self, took: Duration) -> Duration {
-        let table = &self.inner.table;
-        match (table.mode() == Mode::Notifications && table.follows(), table.hinted()) {
+        let signs = &self.inner.signs;
+        if self.inner.partitions_wait.load(Relaxed) {
+            return SLOW_SWEEP;
+        }
+        match (signs.mode() == Mode::Notifications && signs.follows(), signs.hinted()) {
             (true, true) => SLOW_SWEEP,
             (true, false) => WATCHFUL_SWEEP,
             // At most a fifth of Redis's time.
@@ -215,20 +296,32 @@ impl Reader {
         }
     }
 
-    async fn xread(
-        &self,
-        rooms: &[(RoomId, Watch)],
-        count: usize,
-        from: impl Fn(&Watch) -> EntryId,
-    ) -> Result<Value, LogError> {
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(count).arg("STREAMS");
-        for (room, _) in rooms {
-            command.arg(self.inner.keys.stream(room));
+    /// One `XREAD`, or one for each slot of a Cluster.
+    async fn xread(&self, rooms: &[(RoomId, Watch)], count: usize, from: impl Fn(&Watch) -> EntryId) -> Read {
+        let mut groups: BTreeMap<u16, Group<'_>> = BTreeMap::new();
+        for room in rooms {
+            let key = self.inner.keys.stream(&room.0);
+            groups.entry(self.inner.servers.group(&key)).or_default().push((key, room));
         }
-        for (_, watch) in rooms {
-            command.arg(from(watch).to_string());
+        let command = |(slot, group): (&u16, &Group<'_>)| {
+            let mut command = redis::cmd("XREAD");
+            command.arg("COUNT").arg(count).arg("STREAMS");
+            for (key, _) in group {
+                command.arg(key);
+            }
+            for (_, (_, watch)) in group {
+                command.arg(from(watch).to_string());
+            }
+            (*slot, command)
+        };
+        let replies = self.inner.servers.many(Way::Reads, groups.iter().map(command).collect()).await;
+        let mut read = Read::default();
+        for (reply, group) in replies.into_iter().zip(groups.into_values()) {
+            match reply {
+                Ok(reply) => read.streams.extend(codec::streams(reply)),
+                Err(error) => read.failed.push((group.into_iter().map(|(_, room)| room.clone()).collect(), error)),
+            }
         }
-        self.inner.reads.query(&mut command).await
+        read
     }
 }

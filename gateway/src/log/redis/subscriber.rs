@@ -1,16 +1,26 @@
 //! The connection that is told which rooms have news: one `SUBSCRIBE` per watched room to its keyspace notifications.
 //! A notification is only a hint; nothing depends on its arrival.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::StreamExt;
 use redis::aio::{PubSub, PubSubSink};
 use redis::{RedisResult, Value};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{Address, Inner, link};
+use super::cluster::Cluster;
+use super::keys;
+use super::link::{Link, Target};
+use super::place::Place;
+use super::servers::Servers;
+use super::signs::Sign;
+use super::{Inner, link};
 use crate::error::LogError;
+use crate::log::Mode;
 use crate::room::RoomId;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -20,64 +30,257 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// Channels of one `SUBSCRIBE`.
 const CHUNK: usize = 500;
 
-/// Subscribes, follows, and begins anew whenever the connection breaks.
-pub(super) async fn run(inner: Arc<Inner>, address: Address) {
-    let (mut attempt, mut known) = (0, false);
-    loop {
-        match connect(&address).await {
-            Ok(connection) => {
-                if std::mem::replace(&mut known, true) {
-                    inner.metrics.redis_reconnected("subscriptions");
-                }
-                attempt = 0;
-                expect(&inner).await;
-                let error = follow(&inner, connection).await;
-                inner.table.follow(false);
-                tracing::warn!(reason = error, "the connection for notifications is lost");
-            }
-            Err(reason) => tracing::debug!(reason, "no connection for notifications"),
+/// Follows every server that notifies: the one there is, or each master of a Cluster.
+pub(super) async fn run(inner: Arc<Inner>) {
+    match &inner.servers {
+        Servers::One { target, commands, .. } => {
+            let (target, commands) = (target.clone(), Arc::clone(commands));
+            let sign = inner.signs.of("");
+            Follower { sign, inner, target, commands, of: None, known: false }.run().await;
         }
-        tokio::time::sleep(link::backoff(attempt)).await;
-        attempt += 1;
+        Servers::Cluster(cluster) => follow_masters(&inner, Arc::clone(cluster)).await,
     }
 }
 
-async fn connect(address: &Address) -> Result<PubSub, String> {
-    match tokio::time::timeout(CONNECT_PATIENCE, address.client().get_async_pubsub()).await {
+async fn follow_masters(inner: &Arc<Inner>, cluster: Arc<Cluster>) {
+    let mut changed = cluster.changed();
+    let mut running: HashMap<Place, CancellationToken> = HashMap::new();
+    // Ends the followers with this task.
+    let all = CancellationToken::new();
+    let _guard = all.clone().drop_guard();
+    loop {
+        let masters = cluster.masters();
+        running.retain(|place, stop| {
+            let stays = masters.iter().any(|node| node.place == *place);
+            if !stays {
+                stop.cancel();
+                inner.signs.forget(&place.to_string());
+            }
+            stays
+        });
+        for node in masters {
+            if running.contains_key(&node.place) {
+                continue;
+            }
+            let stop = all.child_token();
+            running.insert(node.place.clone(), stop.clone());
+            let follower = Follower {
+                sign: inner.signs.of(&node.place.to_string()),
+                inner: Arc::clone(inner),
+                target: Target::Fixed(node.place.clone()),
+                commands: Arc::clone(&node.commands),
+                of: Some((Arc::clone(&cluster), node.place.clone())),
+                known: false,
+            };
+            tokio::spawn(async move { stop.run_until_cancelled(follower.run()).await });
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Follows the notifications of one server.
+struct Follower {
+    inner: Arc<Inner>,
+    sign: Arc<Sign>,
+    target: Target,
+    commands: Arc<Link>,
+    /// The node of a Cluster that it follows; without, all rooms are its business.
+    of: Option<(Arc<Cluster>, Place)>,
+    known: bool,
+}
+
+impl Follower {
+    /// Subscribes, follows, and begins anew whenever the connection breaks.
+    async fn run(mut self) {
+        let mut attempt = 0;
+        loop {
+            let place = self.target.place().await;
+            match self.connect(&place).await {
+                Ok(connection) => {
+                    if std::mem::replace(&mut self.known, true) {
+                        self.inner.metrics.redis_reconnected("subscriptions");
+                    }
+                    attempt = 0;
+                    self.expect().await;
+                    let mut target = self.target.clone();
+                    let error = tokio::select! {
+                        error = self.follow(connection) => error,
+                        () = target.leaves(&place) => "the master is elsewhere now".into(),
+                    };
+                    self.sign.follow(false);
+                    self.inner.table.lanes().iter().for_each(|lane| lane.blind.notify_one());
+                    tracing::warn!(redis = %place, reason = error, "the connection for notifications is lost");
+                }
+                Err(reason) => tracing::debug!(redis = %place, reason, "no connection for notifications"),
+            }
+            tokio::time::sleep(link::backoff(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn connect(&self, place: &Place) -> Result<PubSub, String> {
+        let client = self.inner.address.client(place).map_err(|error| link::describe(&error))?;
+        match tokio::time::timeout(CONNECT_PATIENCE, client.get_async_pubsub()).await {
+            Ok(result) => result.map_err(|error| link::describe(&error)),
+            Err(_) => Err("timed out".into()),
+        }
+    }
+
+    /// Switches notifications on, and says what to expect.
+    async fn expect(&self) {
+        let result = loop {
+            match switch_on(&self.commands).await {
+                // The connection for commands is about to come as well.
+                Err(LogError::Unavailable(_)) => tokio::time::sleep(COMMANDS_COME).await,
+                result => break result,
+            }
+        };
+        let before = self.inner.signs.mode();
+        self.sign.expect(result.is_ok());
+        match result {
+            Err(error) if before == Mode::Notifications || !self.inner.fallback_told.swap(true, Relaxed) => {
+                tracing::warn!(
+                    %error,
+                    "Redis does not notify of changes and does not let us set notify-keyspace-events: rooms are read in \
+                     partitions, which costs it more. Set notify-keyspace-events to Kt in its configuration"
+                );
+            }
+            _ => {}
+        }
+        self.inner.fallback.notify_one();
+    }
+
+    fn is_ours(&self, room: &RoomId) -> bool {
+        let Some((cluster, place)) = &self.of else { return true };
+        cluster.serves(place, self.inner.keys.slot(room))
+    }
+
+    /// Follows until the connection breaks, and says why it did.
+    async fn follow(&self, connection: PubSub) -> String {
+        let (mut sink, mut messages) = connection.split();
+        let mut subscribed = Subscribed::default();
+        let mut changes = self.inner.table.listen();
+        let mut topology = self.of.as_ref().map(|(cluster, _)| cluster.changed());
+        if let Err(reason) = self.adjust(&mut sink, &mut subscribed, self.inner.table.rooms()).await {
+            return reason;
+        }
+        self.sign.follow(true);
+        let (mut pings, mut rooms) = (tokio::time::interval(PING_EVERY), Vec::new());
+        loop {
+            let result = tokio::select! {
+                message = messages.next() => {
+                    let Some(message) = message else { return "closed".into() };
+                    self.heard(&message);
+                    Ok(())
+                }
+                _ = changes.recv_many(&mut rooms, CHUNK) => {
+                    self.adjust(&mut sink, &mut subscribed, std::mem::take(&mut rooms)).await
+                }
+                () = changes_of(&mut topology) => {
+                    let rooms = self.inner.table.rooms().into_iter().chain(subscribed.rooms.iter().cloned()).collect();
+                    self.adjust(&mut sink, &mut subscribed, rooms).await
+                }
+                () = self.sign.doubt.notified() => {
+                    self.expect().await;
+                    Ok(())
+                }
+                _ = pings.tick() => answered(sink.ping::<Value>()).await.map(drop),
+            };
+            if let Err(reason) = result {
+                return reason;
+            }
+        }
+    }
+
+    fn heard(&self, message: &redis::Msg) {
+        match self.inner.keys.room_of_channel(message.get_channel_name()) {
+            Some(room) => {
+                self.sign.hint();
+                self.inner.table.hint(room);
+            }
+            // Whatever cannot be read is from a newer gateway.
+            None => {
+                if let Ok(signal) = serde_json::from_slice(message.get_payload_bytes()) {
+                    self.inner.feed.signal(signal);
+                }
+            }
+        }
+    }
+
+    /// Brings the subscriptions of `rooms` in line with what is watched, whatever has happened in between.
+    async fn adjust(
+        &self,
+        sink: &mut PubSubSink,
+        subscribed: &mut Subscribed,
+        rooms: Vec<RoomId>,
+    ) -> Result<(), String> {
+        self.adjust_signals(sink, subscribed).await?;
+        let is_wanted = |room: &RoomId| self.inner.table.is_watched(room) && self.is_ours(room);
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = rooms.into_iter().partition(is_wanted);
+        let new: Vec<_> = wanted.into_iter().filter(|room| subscribed.rooms.insert(room.clone())).collect();
+        for chunk in new.chunks(CHUNK) {
+            answered(sink.subscribe(self.channels(chunk))).await?;
+            // What was written before the subscription took effect was not notified.
+            self.inner.table.mark(chunk);
+        }
+        let gone: Vec<_> = unwanted.into_iter().filter(|room| subscribed.rooms.remove(room)).collect();
+        for chunk in gone.chunks(CHUNK) {
+            answered(sink.unsubscribe(self.channels(chunk))).await?;
+        }
+        Ok(())
+    }
+
+    /// In a Cluster every node repeats every signal: one of them is enough.
+    async fn adjust_signals(&self, sink: &mut PubSubSink, subscribed: &mut Subscribed) -> Result<(), String> {
+        let channel = self.inner.keys.signals();
+        let wanted = self.of.as_ref().is_none_or(|(cluster, place)| cluster.serves(place, keys::slot(&channel)));
+        if wanted == std::mem::replace(&mut subscribed.signals, wanted) {
+            return Ok(());
+        }
+        if wanted { answered(sink.subscribe(channel)).await } else { answered(sink.unsubscribe(channel)).await }
+    }
+
+    fn channels(&self, rooms: &[RoomId]) -> Vec<String> {
+        rooms.iter().map(|room| self.inner.keys.channel(room)).collect()
+    }
+}
+
+/// What a connection is subscribed to.
+#[derive(Default)]
+struct Subscribed {
+    rooms: HashSet<RoomId>,
+    signals: bool,
+}
+
+async fn changes_of(topology: &mut Option<watch::Receiver<u64>>) {
+    let told = match topology {
+        Some(changed) => changed.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn answered<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
         Ok(result) => result.map_err(|error| link::describe(&error)),
         Err(_) => Err("timed out".into()),
     }
 }
 
-/// Switches notifications on, and says what to expect.
-async fn expect(inner: &Inner) {
-    let result = loop {
-        match switch_on(inner).await {
-            // The connection for commands is about to come as well.
-            Err(LogError::Unavailable(_)) => tokio::time::sleep(COMMANDS_COME).await,
-            result => break result,
-        }
-    };
-    if let Err(error) = &result {
-        tracing::warn!(
-            %error,
-            "keyspace notifications cannot be switched on: rooms are polled, which costs Redis more; \
-             set notify-keyspace-events to Kt in the server's configuration"
-        );
-    }
-    inner.table.expect_notifications(result.is_ok());
-}
-
 /// `CONFIG SET notify-keyspace-events`, keeping what is set there for others.
-async fn switch_on(inner: &Inner) -> Result<(), LogError> {
+async fn switch_on(commands: &Link) -> Result<(), LogError> {
     const SETTING: &str = "notify-keyspace-events";
-    let reply: Value = inner.commands.query(redis::cmd("CONFIG").arg("GET").arg(SETTING)).await?;
+    let reply: Value = commands.query(redis::cmd("CONFIG").arg("GET").arg(SETTING)).await?;
     let current: std::collections::HashMap<String, String> = redis::from_redis_value(reply)
         .map_err(|_| LogError::Refused("CONFIG GET answered something unknown".into()))?;
     let current = current.get(SETTING).map(String::as_str).unwrap_or_default();
     match merged(current) {
         None => Ok(()),
-        Some(flags) => inner.commands.query(redis::cmd("CONFIG").arg("SET").arg(SETTING).arg(flags)).await,
+        Some(flags) => commands.query(redis::cmd("CONFIG").arg("SET").arg(SETTING).arg(flags)).await,
     }
 }
 
@@ -91,80 +294,6 @@ fn merged(current: &str) -> Option<String> {
         flags.push('t');
     }
     (flags != current).then_some(flags)
-}
-
-/// Follows until the connection breaks, and says why it did.
-async fn follow(inner: &Inner, connection: PubSub) -> String {
-    let (mut sink, mut messages) = connection.split();
-    let mut subscribed = HashSet::new();
-    drop(inner.table.take_changes());
-    if let Err(reason) = answered(sink.subscribe(inner.keys.signals())).await {
-        return reason;
-    }
-    if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, inner.table.rooms()).await {
-        return reason;
-    }
-    inner.table.follow(true);
-    let mut pings = tokio::time::interval(PING_EVERY);
-    loop {
-        tokio::select! {
-            message = messages.next() => {
-                let Some(message) = message else { return "closed".into() };
-                heard(inner, &message);
-            }
-            () = inner.table.changed.notified() => {
-                if let Err(reason) = adjust(inner, &mut sink, &mut subscribed, inner.table.take_changes()).await {
-                    return reason;
-                }
-            }
-            () = inner.table.doubt.notified() => expect(inner).await,
-            _ = pings.tick() => {
-                if let Err(reason) = answered(sink.ping::<Value>()).await {
-                    return reason;
-                }
-            }
-        }
-    }
-}
-
-fn heard(inner: &Inner, message: &redis::Msg) {
-    match inner.keys.room_of_channel(message.get_channel_name()) {
-        Some(room) => inner.table.hint(room),
-        // Whatever cannot be read is from a newer gateway.
-        None => drop(serde_json::from_slice(message.get_payload_bytes()).map(|signal| inner.feed.signal(signal))),
-    }
-}
-
-async fn answered<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
-    match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
-        Ok(result) => result.map_err(|error| link::describe(&error)),
-        Err(_) => Err("timed out".into()),
-    }
-}
-
-/// Brings the subscriptions of `rooms` in line with what is watched, whatever has happened in between.
-async fn adjust(
-    inner: &Inner,
-    sink: &mut PubSubSink,
-    subscribed: &mut HashSet<RoomId>,
-    rooms: Vec<RoomId>,
-) -> Result<(), String> {
-    let (wanted, unwanted): (Vec<_>, Vec<_>) = rooms.into_iter().partition(|room| inner.table.is_watched(room));
-    let new: Vec<_> = wanted.into_iter().filter(|room| subscribed.insert(room.clone())).collect();
-    for chunk in new.chunks(CHUNK) {
-        answered(sink.subscribe(channels(inner, chunk))).await?;
-        // What was written before the subscription took effect was not notified.
-        inner.table.mark(chunk);
-    }
-    let gone: Vec<_> = unwanted.into_iter().filter(|room| subscribed.remove(room)).collect();
-    for chunk in gone.chunks(CHUNK) {
-        answered(sink.unsubscribe(channels(inner, chunk))).await?;
-    }
-    Ok(())
-}
-
-fn channels(inner: &Inner, rooms: &[RoomId]) -> Vec<String> {
-    rooms.iter().map(|room| inner.keys.channel(room)).collect()
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use redis::{Pipeline, RedisResult};
+use redis::{Cmd, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
+use super::link::Way;
 use crate::clock::Millis;
 use crate::config::{Trim, TrimStrategy};
 use crate::entry::{EntryId, Text};
@@ -28,7 +29,8 @@ pub(super) struct Append {
     pub(super) answer: oneshot::Sender<Result<EntryId, LogError>>,
 }
 
-/// Writes for as long as anyone may ask.
+/// Writes for as long as anyone may ask. All entries of a room come the same way, one batch after another, and so they
+/// keep their order, also where a node of a Cluster sends a part of them elsewhere.
 pub(super) async fn run(inner: Arc<Inner>, mut asked: mpsc::UnboundedReceiver<Append>) {
     let mut batch = Vec::with_capacity(MOST);
     while asked.recv_many(&mut batch, MOST).await > 0 {
@@ -37,42 +39,46 @@ pub(super) async fn run(inner: Arc<Inner>, mut asked: mpsc::UnboundedReceiver<Ap
 }
 
 async fn write(inner: &Inner, batch: &mut Vec<Append>) {
-    let mut pipeline = redis::pipe();
-    // One entry that is refused does not refuse the others.
-    pipeline.ignore_errors();
+    let mut commands = Vec::with_capacity(batch.len() * 2);
     for append in batch.iter() {
-        add(inner, &mut pipeline, append);
+        add(inner, &mut commands, append);
     }
-    match inner.commands.pipeline::<Vec<RedisResult<String>>>(&pipeline).await {
-        Ok(results) => {
-            for (append, result) in batch.drain(..).zip(results) {
-                let _ = append.answer.send(inner.commands.outcome(result).and_then(|id| parse(&id)));
-            }
+    let mut results = inner.servers.many(Way::Commands, commands).await.into_iter();
+    for append in batch.drain(..) {
+        let missing = || Err(LogError::Refused("Redis did not answer every command".into()));
+        let result = results.next().unwrap_or_else(missing);
+        if append.key.is_none() {
+            // The answer to EXPIRE: the entry is written whatever became of it.
+            results.next();
         }
-        Err(error) => batch.drain(..).for_each(|append| drop(append.answer.send(Err(error.clone())))),
+        let _ = append.answer.send(result.and_then(id));
     }
 }
 
-fn parse(id: &str) -> Result<EntryId, LogError> {
-    id.parse().map_err(|_| LogError::Refused("XADD did not return an id".into()))
+fn id(reply: Value) -> Result<EntryId, LogError> {
+    let text: Result<String, _> = redis::from_redis_value(reply);
+    text.ok().and_then(|id| id.parse().ok()).ok_or_else(|| LogError::Refused("XADD did not return an id".into()))
 }
 
-fn add(inner: &Inner, pipeline: &mut Pipeline, append: &Append) {
+fn add(inner: &Inner, commands: &mut Vec<(u16, Cmd)>, append: &Append) {
     let retention = inner.config().retention(append.room.as_str());
     let stream = inner.keys.stream(&append.room);
+    let slot = inner.servers.group(&stream);
     if let Some(key) = &append.key {
         let mut command = redis::cmd("EVAL");
         command.arg(ONCE).arg(2).arg(stream).arg(inner.keys.idempotency(&append.room, key));
         command.arg(REMEMBERED).arg(retention.idle_ttl_seconds);
         entry_arguments(&mut command, &retention.trim, append);
-        pipeline.add_command(command);
+        commands.push((slot, command));
         return;
     }
     let mut command = redis::cmd("XADD");
     command.arg(&stream);
     entry_arguments(&mut command, &retention.trim, append);
-    pipeline.add_command(command);
-    pipeline.cmd("EXPIRE").arg(stream).arg(retention.idle_ttl_seconds).ignore();
+    commands.push((slot, command));
+    let mut expire = redis::cmd("EXPIRE");
+    expire.arg(stream).arg(retention.idle_ttl_seconds);
+    commands.push((slot, expire));
 }
 
 /// Writes an entry unless its idempotency key is known, and remembers the key; all at once.
