@@ -1,5 +1,5 @@
-//! The Debian packages that the testbed needs: which are missing, and installing them. Never touches a service that ran
-//! before, and leaves none running that it brought.
+//! The Debian packages that the testbed and the clients' tests need: which are missing, and installing them. Never touches a
+//! service that ran before, and leaves none running that it brought.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,10 @@ use crate::cache::{self, Lock};
 use crate::progress::Step;
 
 /// A package, and a file that says it is installed: a program on the system's path, or an absolute path.
-const NEEDED: &[(&str, &str)] = &[
+type Need = (&'static str, &'static str);
+
+/// What the testbed needs.
+const NEEDED: &[Need] = &[
     ("etcd-server", "etcd"),
     ("containerd", "containerd"),
     ("runc", "runc"),
@@ -26,6 +29,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("redis-tools", "redis-cli"),
     ("util-linux", "unshare"),
 ];
+
+/// What the tests of the TypeScript client need besides.
+const CLIENTS: &[Need] = &[("nodejs", "node"), ("npm", "npm"), ("chromium", "/usr/bin/chromium")];
 
 /// Says no to every service that is about to start.
 const POLICY: &str = "#!/bin/sh\n# Written by the WsCluster testbed while it installs packages.\nexit 101\n";
@@ -43,33 +49,37 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|path| is_executable(path))
 }
 
-/// The needed packages that are not installed.
+/// The packages needed by the testbed that are not installed.
 pub fn missing() -> Vec<&'static str> {
-    missing_of(|_| true)
+    missing_of(NEEDED.iter())
 }
 
-fn missing_of(wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let absent = NEEDED.iter().filter(|(package, proof)| wanted(package) && find_program(proof).is_none());
-    absent.map(|(package, _)| *package).collect()
+fn missing_of(needed: impl Iterator<Item = &'static Need>) -> Vec<&'static str> {
+    needed.filter(|(_, proof)| find_program(proof).is_none()).map(|(package, _)| *package).collect()
 }
 
 /// Installs what the testbed needs and is missing when root, and names it with the remedy when not.
 pub fn ensure() -> Result<()> {
-    ensure_of(|_| true)
+    ensure_of(NEEDED.iter())
 }
 
 /// The same for what the tests without a cluster need: Redis.
 pub fn ensure_redis() -> Result<()> {
-    ensure_of(|package| package.starts_with("redis"))
+    ensure_of(NEEDED.iter().filter(|(package, _)| package.starts_with("redis")))
 }
 
-fn ensure_of(wanted: impl Fn(&str) -> bool + Copy) -> Result<()> {
-    if missing_of(wanted).is_empty() {
+/// The same for what the tests of the TypeScript client need: Node, npm and Chromium.
+pub fn ensure_clients() -> Result<()> {
+    ensure_of(CLIENTS.iter())
+}
+
+fn ensure_of(needed: impl Iterator<Item = &'static Need> + Clone) -> Result<()> {
+    if missing_of(needed.clone()).is_empty() {
         return Ok(());
     }
     let lock = cache::folder().join("packages.lock");
     let _lock = Lock::take(&lock, || eprintln!("  another run installs packages; waiting for it"))?;
-    let packages = missing_of(wanted);
+    let packages = missing_of(needed.clone());
     if packages.is_empty() {
         return Ok(());
     }
@@ -80,11 +90,11 @@ fn ensure_of(wanted: impl Fn(&str) -> bool + Copy) -> Result<()> {
     if find_program("apt-get").is_none() {
         bail!(
             "these programs are missing, and there is no apt-get here to install them: {}",
-            NEEDED.iter().filter(|(package, _)| packages.contains(package)).map(|n| n.1).collect::<Vec<_>>().join(", ")
+            needed.filter(|(package, _)| packages.contains(package)).map(|n| n.1).collect::<Vec<_>>().join(", ")
         );
     }
     install(&packages)?;
-    let left = missing_of(wanted);
+    let left = missing_of(needed);
     if left.is_empty() { Ok(()) } else { bail!("still missing after `{remedy}`: {}", left.join(", ")) }
 }
 

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every proof of the project, in layers from quick to real, and one line at the end that sums it up.
 
+mod clients;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +16,7 @@ use crate::site::Site;
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// One suite, or the tests of one whose name contains a text: `e2e`, `e2e::rollout`, `unit::session`.
-    /// Suites: checks, unit, testbed, api, operator, chart, e2e.
+    /// Suites: checks, unit, clients, testbed, api, operator, chart, e2e.
     filter: Option<String>,
     /// Leave out everything that needs a cluster.
     #[arg(long)]
@@ -35,13 +37,16 @@ enum Suite {
     Checks,
     /// Unit, property, snapshot and socket tests of every crate.
     Unit,
+    /// The TypeScript client, in Node and in Chromium.
+    Clients,
     /// A test binary of the `tests` crate: its name, and whether it is given the shared cluster.
     Cluster { name: &'static str, shared: bool },
 }
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite::Checks,
     Suite::Unit,
+    Suite::Clients,
     Suite::Cluster { name: "testbed", shared: false },
     Suite::Cluster { name: "api", shared: true },
     Suite::Cluster { name: "operator", shared: true },
@@ -54,6 +59,7 @@ impl Suite {
         match self {
             Self::Checks => "checks",
             Self::Unit => "unit",
+            Self::Clients => "clients",
             Self::Cluster { name, .. } => name,
         }
     }
@@ -74,14 +80,31 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// Reads a closing line of the test runner: `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
+    /// Reads a closing line of a test runner.
     fn parse(line: &str) -> Option<Self> {
+        Self::of_cargo(line).or_else(|| Self::of_node(line))
+    }
+
+    /// `test result: ok. 5 passed; 0 failed; 1 ignored; …`
+    fn of_cargo(line: &str) -> Option<Self> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let count = |what: &str| {
             let (number, _) = counts.split("; ").find(|part| part.ends_with(what))?.split_once(' ')?;
             number.parse().ok()
         };
         Some(Self { passed: count(" passed")?, failed: count(" failed")?, skipped: count(" ignored")? })
+    }
+
+    /// Node's, a line for each number: `ℹ pass 5`. A test that was cancelled has proven nothing.
+    fn of_node(line: &str) -> Option<Self> {
+        let (what, number) = line.strip_prefix("ℹ ")?.split_once(' ')?;
+        let number = number.parse().ok()?;
+        match what {
+            "pass" => Some(Self { passed: number, ..Self::default() }),
+            "fail" | "cancelled" => Some(Self { failed: number, ..Self::default() }),
+            "skipped" => Some(Self { skipped: number, ..Self::default() }),
+            _ => None,
+        }
     }
 }
 
@@ -155,6 +178,7 @@ impl<'a> Run<'a> {
             match *suite {
                 Suite::Checks => self.checks()?,
                 Suite::Unit => self.unit()?,
+                Suite::Clients => self.clients()?,
                 Suite::Cluster { name, shared } => {
                     if shared && cluster.is_none() {
                         cluster = Some(site(args)?);
@@ -209,18 +233,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Runs cargo, shows and keeps what it prints, and adds up the closing lines of the test runners.
     fn cargo(&self, log: &str, arguments: &[&str], cluster: Option<&Site>) -> Result<(bool, Tally)> {
         println!("\n── cargo {}", arguments.join(" "));
-        let path = self.logs.join(format!("{log}.log"));
         let mut command = Command::new(env!("CARGO"));
-        command.args(arguments).current_dir(crate::workspace::root()).stdout(Stdio::piped()).stdin(Stdio::null());
+        command.args(arguments).current_dir(crate::workspace::root());
         command.env("WSCLUSTER_TEST_LOGS", &self.logs).env_remove("KUBECONFIG");
         if let Some(cluster) = cluster {
             cluster.configure(&mut command);
         }
-        let mut child = command.spawn().context("cannot start cargo")?;
-        let tally = tee(child.stdout.take().context("no output of cargo")?, &path)?;
+        self.watch(log, command)
+    }
+
+    /// Runs a program, shows and keeps what it prints, and adds up the closing lines of the test runners.
+    fn watch(&self, log: &str, mut command: Command) -> Result<(bool, Tally)> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let path = self.logs.join(format!("{log}.log"));
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let tally = tee(child.stdout.take().with_context(|| format!("no output of {program}"))?, &path)?;
         Ok((child.wait()?.success(), tally))
     }
 
@@ -267,6 +297,9 @@ mod tests {
         let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s";
         assert_eq!(Tally::parse(line), Some(Tally { passed: 5, failed: 2, skipped: 1 }));
         assert_eq!(Tally::parse("running 5 tests"), None);
+        assert_eq!(Tally::parse("ℹ pass 12"), Some(Tally { passed: 12, failed: 0, skipped: 0 }));
+        assert_eq!(Tally::parse("ℹ cancelled 1"), Some(Tally { passed: 0, failed: 1, skipped: 0 }));
+        assert_eq!(Tally::parse("ℹ duration_ms 15.5"), None);
     }
 
     #[test]
@@ -278,12 +311,12 @@ mod tests {
     #[test]
     fn fast_leaves_out_what_needs_a_cluster() {
         let names: Vec<_> = choose(None, true, false).expect("suites").into_iter().map(Suite::name).collect();
-        assert_eq!(names, ["checks", "unit"]);
+        assert_eq!(names, ["checks", "unit", "clients"]);
     }
 
     #[test]
     fn on_a_cluster_of_the_users_the_testbed_is_not_tested() {
         let names: Vec<_> = choose(None, false, true).expect("suites").into_iter().map(Suite::name).collect();
-        assert_eq!(names, ["checks", "unit", "api", "operator", "chart", "e2e"]);
+        assert_eq!(names, ["checks", "unit", "clients", "api", "operator", "chart", "e2e"]);
     }
 }
