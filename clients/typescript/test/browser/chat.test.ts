@@ -6,7 +6,6 @@ import type { Browser, Page } from "playwright-core";
 import { openPage, startBrowser } from "../shared/browser.js";
 import { Cleanup, startGateway, startRedis } from "../shared/processes.js";
 import { Proxy } from "../shared/proxy.js";
-import { startSite } from "../shared/site.js";
 import { until } from "../shared/until.js";
 
 const cleanup = new Cleanup();
@@ -22,11 +21,10 @@ after(() => browser.close());
 
 async function world() {
   const redisPort = await startRedis(cleanup);
-  const a = await startGateway(cleanup, { node: "gateway-a", redisPort });
-  const b = await startGateway(cleanup, { node: "gateway-b", redisPort });
+  const a = await startGateway(cleanup, { node: "gateway-a", redisPort, demo: true });
+  const b = await startGateway(cleanup, { node: "gateway-b", redisPort, demo: true });
   const balancer = await Proxy.start(cleanup, a.port);
-  const origin = await startSite(cleanup, balancer.port);
-  return { a, b, balancer, url: `${origin}/demo/` };
+  return { a, b, balancer, url: `${balancer.origin}/demo/` };
 }
 
 async function enter(url: string, name: string, size?: { width: number; height: number }) {

@@ -8,7 +8,6 @@ import { openPage, startBrowser } from "../shared/browser.js";
 import { Cleanup, startGateway, startRedis } from "../shared/processes.js";
 import { Proxy } from "../shared/proxy.js";
 import { connect } from "../shared/record.js";
-import { startSite } from "../shared/site.js";
 import { until } from "../shared/until.js";
 
 const cleanup = new Cleanup();
@@ -26,13 +25,12 @@ type Told = { type: string; payload?: { number: number }; [field: string]: unkno
 
 async function fleet(config: object = {}) {
   const redisPort = await startRedis(cleanup);
-  const a = await startGateway(cleanup, { node: "gateway-a", redisPort, config });
-  const b = await startGateway(cleanup, { node: "gateway-b", redisPort, config });
+  const a = await startGateway(cleanup, { node: "gateway-a", redisPort, demo: true, config });
+  const b = await startGateway(cleanup, { node: "gateway-b", redisPort, demo: true, config });
   const balancer = await Proxy.start(cleanup, a.port);
-  const origin = await startSite(cleanup, balancer.port);
   // Written to by a client beside the browser, on the gateway that stays.
   const writer = connect(cleanup, `ws://127.0.0.1:${b.port}/ws`, { requestTimeoutMs: 60_000 });
-  return { a, b, balancer, writer, tab: await tab(origin) };
+  return { a, b, balancer, writer, tab: await tab(balancer.origin) };
 }
 
 /** A tab with a client in `lobby` that keeps what it is told. */

@@ -5,7 +5,6 @@ import type { Page } from "playwright-core";
 import { openPage, startBrowser } from "../shared/browser.js";
 import { Cleanup, ROOT, startGateway, startRedis } from "../shared/processes.js";
 import { Proxy } from "../shared/proxy.js";
-import { startSite } from "../shared/site.js";
 import { until } from "../shared/until.js";
 
 const cleanup = new Cleanup();
@@ -14,10 +13,10 @@ cleanup.add(() => browser.close());
 
 try {
   const redisPort = await startRedis(cleanup);
-  const a = await startGateway(cleanup, { node: "chat-7d9f-x2kqp", redisPort });
-  const b = await startGateway(cleanup, { node: "chat-85b4-m8zrt", redisPort });
+  const a = await startGateway(cleanup, { node: "chat-7d9f-x2kqp", redisPort, demo: true });
+  const b = await startGateway(cleanup, { node: "chat-85b4-m8zrt", redisPort, demo: true });
   const balancer = await Proxy.start(cleanup, a.port);
-  const url = `${await startSite(cleanup, balancer.port)}/demo/`;
+  const url = `${balancer.origin}/demo/`;
   const [ada, grace, lin, phone] = [await enter(url, "Ada"), await enter(url, "Grace"), await enter(url, "Lin"), await enter(url, "Sam")];
   await say(grace, "Morning! v2 of the gateway goes out now.");
   await say(grace, "Nobody should notice.");

@@ -43,7 +43,8 @@ export interface GatewayOptions {
   readonly redisPort?: number;
   /** The settings file. */
   readonly config?: object;
-  readonly arguments?: readonly string[];
+  /** Serve the example under `/demo/`. */
+  readonly demo?: boolean;
 }
 
 export async function startGateway(cleanup: Cleanup, options: GatewayOptions = {}): Promise<Gateway> {
@@ -55,7 +56,7 @@ export async function startGateway(cleanup: Cleanup, options: GatewayOptions = {
   const node = options.node ?? "gateway-a";
   const redis = options.redisPort === undefined ? [] : ["--redis", `redis://127.0.0.1:${options.redisPort}`];
   const places = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--socket", join(folder, "socket")];
-  const child = spawn(GATEWAY, ["serve", ...places, "--config", config, "--node", node, ...redis, ...(options.arguments ?? [])], {
+  const child = spawn(GATEWAY, ["serve", ...places, "--config", config, "--node", node, ...redis, ...(options.demo === true ? ["--demo"] : [])], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const end = ending(child);

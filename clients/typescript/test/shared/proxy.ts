@@ -40,8 +40,9 @@ export class Proxy {
     return `ws://127.0.0.1:${this.port}/ws`;
   }
 
-  get connections(): number {
-    return this.#pairs.size;
+  /** Where a page comes from that the gateways serve. */
+  get origin(): string {
+    return `http://127.0.0.1:${this.port}`;
   }
 
   /** Ends every connection without a goodbye, and lets none in until `target` is set again. */
