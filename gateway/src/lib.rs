@@ -34,5 +34,14 @@ pub mod shared;
 pub mod socket;
 
 #[cfg(test)]
+#[path = "../tests/support/publisher.rs"]
+mod publisher;
+
+#[cfg(test)]
+#[allow(dead_code)] // Shared with the tests over sockets.
+#[path = "../tests/support/tokens.rs"]
+mod tokens;
+
+#[cfg(test)]
 #[path = "../tests/support/redis_server.rs"]
 mod redis_server;

@@ -93,7 +93,11 @@ impl Shared {
             metrics,
             node: parts.node.as_str().into(),
             admin_token: parts.admin_token.clone(),
-            auth: Authenticator::start(Arc::clone(&parts.settings), parts.api_key_file.clone()),
+            auth: Authenticator::start(
+                Arc::clone(&parts.settings),
+                parts.api_key_file.clone(),
+                Arc::clone(&parts.metrics),
+            ),
             demo: parts.demo,
             shards,
             handshakes: Mutex::new(Bucket::full(clock::now())),
@@ -131,6 +135,7 @@ impl Shared {
             drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
             health: self.hub.log().health(),
             config_hash: config.hash(),
+            key_set_age: self.auth.key_set_age(),
         }
     }
 }

@@ -18,8 +18,11 @@ impl std::fmt::Debug for ApiKeys {
 impl ApiKeys {
     /// Reads a key file: a key a line; empty lines and white space around keys do not count.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        match Self::parse(&text) {
+        Self::understand(&std::fs::read(path).map_err(|error| error.to_string())?)
+    }
+
+    pub(super) fn understand(bytes: &[u8]) -> Result<Self, String> {
+        match Self::parse(&String::from_utf8_lossy(bytes)) {
             keys if keys.0.is_empty() => Err("is empty: write a key into it".into()),
             keys => Ok(keys),
         }

@@ -1,25 +1,41 @@
-//! Who a client is, and what it may do. Decisions are pure (`identity`, `patterns`); this file holds the keys that
-//! credentials are checked with and follows their files.
+//! Who a client is, and what it may do. Decisions are pure (`identity`, `patterns`, `token`, `claims`); this file holds
+//! the keys that credentials are checked with, as the settings name them.
 
 mod api_keys;
+mod claims;
+mod crypto;
+mod file;
 mod identity;
+mod jwks;
+mod keys;
 mod patterns;
 mod refused;
+#[allow(dead_code)] // The handshake reads tokens next.
+mod shown;
+mod source;
+mod token;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use http::{HeaderMap, header};
+use arc_swap::ArcSwapOption;
+use http::HeaderMap;
+use parking_lot::Mutex;
 
 pub use api_keys::ApiKeys;
 pub(crate) use identity::written;
 pub use identity::{Caller, Identity, may_publish, may_subscribe};
 pub use patterns::{InvalidPattern, Patterns};
 pub use refused::Refused;
+pub use shown::SUBPROTOCOL_PREFIX;
+pub use token::Token;
 
-use crate::config;
+use crate::config::{self, Jwt};
+use crate::metrics::Metrics;
+use file::KeyFile;
+use jwks::Timing;
+use source::Source;
 
 /// Longest token, in bytes. It is checked before anything else is done with it.
 pub const MAX_TOKEN_BYTES: usize = 8192;
@@ -28,58 +44,98 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Checks credentials.
 pub struct Authenticator {
-    #[allow(dead_code)] // Read once tokens are.
     settings: config::Shared,
-    api_key_file: Option<PathBuf>,
-    api_keys: ArcSwap<ApiKeys>,
+    metrics: Arc<Metrics>,
+    api_keys: Option<KeyFile<ApiKeys>>,
+    source: ArcSwapOption<Source>,
+    switching: Mutex<()>,
 }
 
 impl Authenticator {
-    /// Checks credentials with the keys in `api_key_file`, if any, and follows that file.
-    pub fn start(settings: config::Shared, api_key_file: Option<PathBuf>) -> Arc<Self> {
-        let authenticator = Arc::new(Self::new(settings, api_key_file));
+    /// Checks credentials with the keys in `api_key_file`, if any, and with those that the settings name. Follows both.
+    pub fn start(settings: config::Shared, api_key_file: Option<PathBuf>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let authenticator = Arc::new(Self::new(settings, api_key_file, metrics));
+        authenticator.reload();
         tokio::spawn(follow(Arc::downgrade(&authenticator)));
         authenticator
     }
 
-    fn new(settings: config::Shared, api_key_file: Option<PathBuf>) -> Self {
-        let authenticator = Self { settings, api_key_file, api_keys: ArcSwap::default() };
-        authenticator.reload();
-        authenticator
+    fn new(settings: config::Shared, api_key_file: Option<PathBuf>, metrics: Arc<Metrics>) -> Self {
+        let api_keys = api_key_file.map(|path| KeyFile::open(path, ApiKeys::understand, &metrics));
+        Self { settings, metrics, api_keys, source: ArcSwapOption::empty(), switching: Mutex::new(()) }
     }
 
     /// Who makes an HTTP call: `Authorization: Bearer <API key or token>`, or nobody in particular.
-    #[allow(clippy::unused_async)] // A token's key may have to be fetched.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
-        match bearer(headers)? {
-            None => Ok(Caller::Anonymous),
-            Some(shown) if self.api_keys.load().contain(shown) => Ok(Caller::ApiKey),
-            Some(token) => self.verify(token).await.map(|identity| Caller::Token(Arc::new(identity))),
+        let caller = self.judge_caller(headers).await;
+        match &caller {
+            Ok(Caller::Anonymous) => {}
+            Ok(Caller::ApiKey) => self.metrics.credentials(Ok("api_key")),
+            Ok(Caller::Token(_)) => self.metrics.credentials(Ok("token")),
+            Err(refused) => self.metrics.credentials(Err(*refused)),
+        }
+        caller
+    }
+
+    async fn judge_caller(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let Some(shown) = shown::in_header(headers)? else { return Ok(Caller::Anonymous) };
+        if self.api_keys.as_ref().and_then(KeyFile::keys).is_some_and(|keys| keys.contain(shown)) {
+            return Ok(Caller::ApiKey);
+        }
+        match self.judge(shown).await {
+            Ok(identity) => Ok(Caller::Token(Arc::new(identity))),
+            Err(Refused::Malformed | Refused::NotConfigured) => Err(Refused::UnknownApiKey),
+            Err(refused) => Err(refused),
         }
     }
 
     /// Checks a token.
-    #[allow(clippy::unused_async)] // Its key may have to be fetched.
-    pub async fn verify(&self, _token: &str) -> Result<Identity, Refused> {
-        Err(Refused::NotConfigured)
+    pub async fn verify(&self, token: &str) -> Result<Identity, Refused> {
+        let judged = self.judge(token).await;
+        self.metrics.credentials(judged.as_ref().map(|_| "token").map_err(|refused| *refused));
+        judged
     }
 
-    /// Reads the key file again. One that cannot be read leaves the keys as they were.
-    pub fn reload(&self) {
-        let Some(path) = &self.api_key_file else { return };
-        match ApiKeys::read(path) {
-            Ok(keys) if keys == **self.api_keys.load() => {}
-            Ok(keys) => {
-                tracing::info!(path = %path.display(), ?keys, "API keys loaded");
-                self.api_keys.store(Arc::new(keys));
-            }
-            Err(reason) => refused_file(path, &reason),
+    async fn judge(&self, token: &str) -> Result<Identity, Refused> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refused::TooLarge);
         }
+        let config = self.settings.load_full();
+        let jwt = config.auth.jwt.as_ref().ok_or(Refused::NotConfigured)?;
+        self.source(jwt).ok_or(Refused::KeysUnavailable)?.check(token, jwt).await
+    }
+
+    /// The keys that the settings name. Others are let go at once: keys of old settings prove nothing.
+    fn source(&self, jwt: &Jwt) -> Option<Arc<Source>> {
+        let current = || self.source.load_full().filter(|source| source.is_of(jwt));
+        current().or_else(|| {
+            let _one_at_a_time = self.switching.lock();
+            current().or_else(|| {
+                let new = Source::open(jwt, Timing::default(), &self.metrics).map(Arc::new);
+                self.source.store(new.clone());
+                new
+            })
+        })
+    }
+
+    /// Looks at the files, and at which of them the settings name.
+    fn reload(&self) {
+        if let Some(file) = &self.api_keys {
+            file.reload(&self.metrics);
+        }
+        match &self.settings.load().auth.jwt {
+            None => self.source.store(None),
+            Some(jwt) => drop(self.source(jwt).map(|source| source.reload(&self.metrics))),
+        }
+    }
+
+    /// Seconds since a published key set was last fetched, where one is used.
+    pub fn key_set_age(&self) -> Option<f64> {
+        self.source.load().as_ref()?.age()
     }
 }
 
-/// Looks at the files as long as somebody needs them. They are small, so they are read and compared each time: a
-/// Secret's volume swaps a symbolic link, which a stamp of the file could miss.
+/// Looks at the files as long as somebody needs them.
 async fn follow(authenticator: Weak<Authenticator>) {
     let mut ticks = tokio::time::interval(POLL);
     loop {
@@ -89,56 +145,5 @@ async fn follow(authenticator: Weak<Authenticator>) {
     }
 }
 
-fn refused_file(path: &Path, reason: &str) {
-    tracing::error!(path = %path.display(), reason, "the key file was refused; the keys stay as they were");
-}
-
-/// The credentials of `Authorization: Bearer` (RFC 6750 section 2.1). Other schemes are not ours to judge.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let Some((scheme, rest)) = value.as_bytes().split_at_checked(7) else { return Ok(None) };
-    if !scheme.eq_ignore_ascii_case(b"bearer ") {
-        return Ok(None);
-    }
-    std::str::from_utf8(rest).map(|token| Some(token.trim())).map_err(|_| Refused::Malformed)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, share};
-
-    fn headers(authorization: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::AUTHORIZATION, authorization.parse().unwrap())])
-    }
-
-    #[tokio::test]
-    async fn a_caller_is_known_by_its_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("api-key");
-        std::fs::write(&path, "one\ntwo\n").unwrap();
-        let auth = Authenticator::new(share(Config::default()), Some(path.clone()));
-        assert_eq!(auth.caller(&HeaderMap::new()).await, Ok(Caller::Anonymous));
-        assert_eq!(auth.caller(&headers("Bearer one")).await, Ok(Caller::ApiKey));
-        assert_eq!(auth.caller(&headers("bearer two")).await, Ok(Caller::ApiKey));
-        assert_eq!(auth.caller(&headers("Basic b25l")).await, Ok(Caller::Anonymous));
-        for wrong in ["Bearer three", "Bearer ", "Bearer on", "Bearer one two"] {
-            assert!(auth.caller(&headers(wrong)).await.is_err(), "{wrong}");
-        }
-        std::fs::write(&path, "three").unwrap();
-        auth.reload();
-        assert_eq!(auth.caller(&headers("Bearer three")).await, Ok(Caller::ApiKey));
-        assert!(auth.caller(&headers("Bearer one")).await.is_err());
-        std::fs::remove_file(&path).unwrap();
-        auth.reload();
-        assert_eq!(auth.caller(&headers("Bearer three")).await, Ok(Caller::ApiKey), "the keys stay as they were");
-    }
-
-    #[tokio::test]
-    async fn without_keys_nothing_passes_for_one() {
-        let auth = Authenticator::new(share(Config::default()), None);
-        for wrong in ["Bearer ", "Bearer x"] {
-            assert!(auth.caller(&headers(wrong)).await.is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use globset::GlobBuilder;
 
-use super::{Auth, Config, ConfigError, Redis, Streams, Trim, TrimStrategy};
+use super::{Config, ConfigError, Redis, Streams, Trim, TrimStrategy};
 
 impl Config {
     /// Checks what the types cannot say.
@@ -71,36 +71,17 @@ impl Trim {
     }
 }
 
-impl Auth {
-    fn check(&self) -> Result<(), ConfigError> {
-        for (index, origin) in self.allowed_origins.iter().enumerate() {
-            if !origin.contains("://") || origin.ends_with('/') {
-                let remedy =
-                    format!("{origin:?} is no origin: write scheme://host[:port], such as https://example.com");
-                return Err(bad(&format!("auth.allowedOrigins[{index}]"), &remedy));
-            }
-        }
-        let lists = [("subscribe", &self.anonymous.subscribe), ("publish", &self.anonymous.publish)];
-        for (name, globs) in lists {
-            for (index, glob) in globs.iter().enumerate() {
-                check_glob(&format!("auth.anonymous.{name}[{index}]"), glob)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn bad(key: &str, remedy: &str) -> ConfigError {
+pub(super) fn bad(key: &str, remedy: &str) -> ConfigError {
     ConfigError::Value { key: key.into(), remedy: remedy.into() }
 }
 
-fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+pub(super) fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
     Err(bad(key, &format!("{value} is out of range: use {least} to {most}")))
 }
 
-fn check_glob(key: &str, glob: &str) -> Result<(), ConfigError> {
+pub(super) fn check_glob(key: &str, glob: &str) -> Result<(), ConfigError> {
     GlobBuilder::new(glob).build().map(|_| ()).map_err(|error| bad(key, &format!("{error}: fix the pattern")))
 }

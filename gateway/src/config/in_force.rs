@@ -27,11 +27,12 @@ pub struct Retention {
 impl From<Config> for InForce {
     /// Compiles settings. Patterns were checked by [`Config::check`]; one that was not matches nothing.
     fn from(config: Config) -> Self {
+        let anonymous = config.auth.effective_anonymous();
         let matcher =
             |glob: &str| compile(glob).unwrap_or_else(|| compile("[^\\x00-\u{10ffff}]").expect("a valid glob"));
         Self {
-            subscribe: set(&config.auth.anonymous.subscribe),
-            publish: set(&config.auth.anonymous.publish),
+            subscribe: set(&anonymous.subscribe),
+            publish: set(&anonymous.publish),
             overrides: config.streams.overrides.iter().map(|each| matcher(&each.matching).compile_matcher()).collect(),
             config,
         }

@@ -1,6 +1,7 @@
 //! The gateway's settings: the file's format, its defaults, and what makes a value bad. Reading and watching the file
 //! is `watch`'s; flags and environment are `cli`'s.
 
+mod auth;
 mod check;
 mod in_force;
 pub mod watch;
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use auth::{Access, Auth, Jwt, JwtAlgorithm};
 pub use in_force::{InForce, Retention};
 
 use crate::clock::Millis;
@@ -298,32 +300,6 @@ impl Default for Presence {
     }
 }
 
-/// Who may do what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Auth {
-    /// Origins that browsers may come from: exact, or `https://*.example.com`. Empty: the same host only.
-    pub allowed_origins: Vec<String>,
-    /// What a client without a token may do.
-    pub anonymous: Access,
-}
-
-/// Rooms that may be read and written, as globs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Access {
-    /// Rooms that may be subscribed to.
-    pub subscribe: Vec<String>,
-    /// Rooms that may be published to.
-    pub publish: Vec<String>,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Self { subscribe: vec!["*".into()], publish: vec!["*".into()] }
-    }
-}
-
 impl Config {
     /// Reads the settings from YAML and checks them.
     pub fn parse(yaml: &str) -> Result<Self, ConfigError> {
@@ -363,12 +339,16 @@ backpressure: {maxBufferedBytes: 1000000, totalBufferBytes: 268435456, policy: D
 heartbeat: {intervalSeconds: 25, timeoutSeconds: 10}
 drain: {timeoutSeconds: 300, connectionsPerSecond: 0, minSeconds: 5, resumeWindowSeconds: 120}
 presence: {leaseSeconds: 30, maxListed: 1000}
-auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}}
+auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}, jwt: {algorithms: [RS256], jwksUrl: "https://id.example.com/jwks.json", issuer: "https://id.example.com", audience: chat, leewaySeconds: 30}}
 "#;
         let config = Config::parse(yaml).unwrap();
         assert_eq!(config.drain.min_seconds, 5);
         assert_eq!(config.streams.overrides[0].trim.as_ref().unwrap().max_age_seconds, Some(60));
-        assert_eq!(Config { drain: Drain::default(), streams: Streams::default(), ..config }, Config::default());
+        assert_eq!(config.auth.jwt.as_ref().unwrap().audience.as_deref(), Some("chat"));
+        assert_eq!(
+            Config { drain: Drain::default(), streams: Streams::default(), auth: Auth::default(), ..config },
+            Config::default()
+        );
     }
 
     #[test]

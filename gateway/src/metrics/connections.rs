@@ -24,6 +24,9 @@ const CLOSE_REASONS: &[&str] = &[
     "unavailable",
     "protocol_error",
     "handed_over",
+    "unauthorized",
+    "token_expired",
+    "auth_timeout",
 ];
 const REJECT_REASONS: &[&str] = &[
     "max_connections",
@@ -33,6 +36,8 @@ const REJECT_REASONS: &[&str] = &[
     "bad_request",
     "forbidden",
     "proxy_protocol",
+    "unauthorized",
+    "unavailable",
 ];
 
 pub(super) struct Connections {

@@ -1,6 +1,7 @@
 //! Every metric of the gateway, one file for each subject: registered once, named there and described in
 //! `docs/metrics.md`. No label is a room, a user or anything that a client chose.
 
+mod auth;
 mod config;
 mod connections;
 mod drain;
@@ -17,6 +18,7 @@ use names::Names;
 /// The gateway's metrics.
 pub struct Metrics {
     registered: Names,
+    auth: auth::Auth,
     connections: connections::Connections,
     messages: messages::Messages,
     drain: drain::Drain,
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub health: Health,
     /// Digest of the settings in force.
     pub config_hash: String,
+    /// Seconds since the token key set was last fetched, where one is used.
+    pub key_set_age: Option<f64>,
 }
 
 impl Default for Metrics {
@@ -59,6 +63,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut new = Names::default();
         Self {
+            auth: auth::Auth::new(&mut new),
             connections: connections::Connections::new(&mut new),
             messages: messages::Messages::new(&mut new),
             drain: drain::Drain::new(&mut new),
@@ -76,11 +81,17 @@ impl Metrics {
 
     /// The text that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, now: &Snapshot) -> String {
+        self.auth.measure(now);
         self.messages.measure(now);
         self.drain.measure(now);
         self.presence.measure(now);
         self.redis.measure(now);
         self.config.measure(now);
+        self.exposed()
+    }
+
+    /// The same without what is measured when it is asked for.
+    pub(crate) fn exposed(&self) -> String {
         let mut out = String::new();
         text::encode(&mut out, &self.registered.registry).expect("writing to a string does not fail");
         out
@@ -107,6 +118,7 @@ mod tests {
             drain_remaining: 0,
             health,
             config_hash: "abc".into(),
+            key_set_age: None,
         }
     }
 
