@@ -64,7 +64,7 @@ impl Engine {
             reader: Reader::default(),
             next_publisher: 0,
             published: 0,
-            recorder: Recorder::new(0, options.members),
+            recorder: Recorder::new(0, options.readers()),
             live: 0,
             refused: 0,
             joined: Histogram::new_with_bounds(1, 600_000_000, 3)?,
@@ -132,6 +132,10 @@ impl Engine {
     /// An error before a session is where it is to be ends the run; after that it is counted.
     fn ready(&mut self, index: usize, flags: EpollFlags, buffer: &mut [u8]) -> Result<()> {
         let Some(mut connection) = self.connections[index].take() else { return Ok(()) };
+        if connection.stage == Stage::Live && self.options.stalls(index as u32) {
+            self.connections[index] = Some(connection);
+            return Ok(());
+        }
         match self.drive(&mut connection, flags, buffer) {
             Ok(()) => self.connections[index] = Some(connection),
             Err(_) if connection.stage == Stage::Live => {
@@ -143,6 +147,25 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Lets the stalled read on, to the end of what the server has for them. How many it had closed, of how many.
+    pub(crate) fn wake_stalled(&mut self) -> (u32, u32) {
+        let stalled: Vec<_> = (0..self.opened()).filter(|index| self.options.stalls(*index)).collect();
+        let mut buffer = vec![0; BUFFER];
+        let closed = stalled.iter().filter(|index| {
+            let connection = &mut self.connections[**index as usize];
+            connection.as_mut().is_none_or(|connection| {
+                loop {
+                    match connection.receive(&mut buffer) {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break false,
+                        Err(_) => break true, // the end, or a reset
+                    }
+                }
+            })
+        });
+        (closed.count() as u32, stalled.len() as u32)
     }
 
     fn drive(&mut self, connection: &mut Connection, flags: EpollFlags, buffer: &mut [u8]) -> Result<()> {

@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Sessions in each room.
     #[arg(long, default_value_t = 100)]
     pub(crate) members: u32,
+    /// Percentage of the members that stop reading once they are in their room.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=90))]
+    pub(crate) stalled_percent: u32,
     /// Connections that publish.
     #[arg(long, default_value_t = 8)]
     pub(crate) publishers: u32,
@@ -46,9 +49,23 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Sessions that receive.
+    /// Sessions that are in a room.
     pub(crate) fn sessions(&self) -> u32 {
         self.rooms * self.members
+    }
+
+    /// Whether a session stops reading: the first ones of each room.
+    pub(crate) fn stalls(&self, index: u32) -> bool {
+        index < self.sessions() && index % self.members < self.stalled()
+    }
+
+    /// Members of a room that read.
+    pub(crate) fn readers(&self) -> u32 {
+        self.members - self.stalled()
+    }
+
+    fn stalled(&self) -> u32 {
+        self.members * self.stalled_percent / 100
     }
 }
 

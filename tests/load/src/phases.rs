@@ -97,11 +97,11 @@ fn rate(engine: &mut Engine, per_second: f64, time: Duration) -> Result<Figures>
     paced(engine, per_second, WARM_UP.min(time))?;
     let refused = engine.refused;
     let before = Costs::now(engine)?;
-    let (published, backlog) = paced(engine, per_second, time)?;
+    let Paced { published, backlog, peak } = paced(engine, per_second, time)?;
     let spent = Costs::now(engine)?.since(&before);
     let mut figures = spent.percentages();
     let recorder = &engine.recorder;
-    let expected = published * u64::from(engine.options().members);
+    let expected = published * u64::from(engine.options().readers());
     figures.insert("cpuMicrosPerDelivery", spent.server / 1e3 / recorder.deliveries().max(1) as f64);
     figures.insert("redisCpuMicrosPerEntry", spent.redis / 1e3 / published as f64);
     figures.insert("deliveriesPerSecond", recorder.deliveries() as f64 / spent.seconds);
@@ -113,16 +113,30 @@ fn rate(engine: &mut Engine, per_second: f64, time: Duration) -> Result<Figures>
     figures.insert("doubled", recorder.doubled() as f64);
     figures.insert("missing", expected.saturating_sub(recorder.deliveries() - recorder.doubled()) as f64);
     figures.insert("closedOrRefused", (engine.refused - refused) as f64);
+    figures.insert("peakMegabytes", peak as f64 / 1e6);
+    let (closed, stalled) = engine.wake_stalled();
+    if stalled > 0 {
+        figures.insert("stalledClosedPercent", f64::from(closed) * 100.0 / f64::from(stalled));
+    }
     Ok(figures)
 }
 
-/// Publishes on schedule, and waits until all is delivered. Returns the messages, and how long the last one took.
-fn paced(engine: &mut Engine, per_second: f64, time: Duration) -> Result<(u64, u64)> {
+/// What came of publishing on schedule.
+struct Paced {
+    published: u64,
+    /// Nanoseconds from the last message to its last delivery.
+    backlog: u64,
+    /// The most anonymous memory that the server was seen to hold.
+    peak: u64,
+}
+
+/// Publishes on schedule, and waits until all is delivered.
+fn paced(engine: &mut Engine, per_second: f64, time: Duration) -> Result<Paced> {
     let first = engine.published;
     let count = ((time.as_secs_f64() * per_second).round() as u64).max(1);
-    engine.recorder = Recorder::new(first, engine.options().members);
+    engine.recorder = Recorder::new(first, engine.options().readers());
     let begin = engine.now() + MILLISECOND;
-    let mut due = begin;
+    let (mut due, mut looked, mut peak) = (begin, 0, 0);
     for message in 0..count {
         due = begin + (message as f64 / per_second * 1e9) as u64;
         loop {
@@ -132,9 +146,12 @@ fn paced(engine: &mut Engine, per_second: f64, time: Duration) -> Result<(u64, u
             }
         }
         engine.publish(room(engine, first + message), due)?;
+        if due - looked > 50 * MILLISECOND {
+            (looked, peak) = (due, peak.max(anonymous_bytes(engine.options().server)?));
+        }
     }
-    wait(engine, count * u64::from(engine.options().members))?;
-    Ok((count, engine.recorder.last_at().saturating_sub(due)))
+    wait(engine, count * u64::from(engine.options().readers()))?;
+    Ok(Paced { published: count, backlog: engine.recorder.last_at().saturating_sub(due), peak })
 }
 
 /// Spread over the rooms without a pattern that a server could like.
@@ -160,7 +177,7 @@ fn wait(engine: &mut Engine, deliveries: u64) -> Result<()> {
 
 fn saturate(engine: &mut Engine, in_flight: u32, time: Duration) -> Result<Figures> {
     let first = engine.published;
-    engine.recorder = Recorder::new(first, engine.options().members);
+    engine.recorder = Recorder::new(first, engine.options().readers());
     let warm = engine.now() + WARM_UP.as_nanos() as u64;
     flood(engine, first, in_flight, warm)?;
     let before = Costs::now(engine)?;
@@ -168,7 +185,7 @@ fn saturate(engine: &mut Engine, in_flight: u32, time: Duration) -> Result<Figur
     flood(engine, first, in_flight, engine.now() + time.as_nanos() as u64)?;
     let spent = Costs::now(engine)?.since(&before);
     let deliveries = (engine.recorder.deliveries() - delivered) as f64;
-    wait(engine, (engine.published - first) * u64::from(engine.options().members))?;
+    wait(engine, (engine.published - first) * u64::from(engine.options().readers()))?;
     let mut figures = spent.percentages();
     figures.insert("deliveriesPerSecond", deliveries / spent.seconds);
     figures.insert("cpuMicrosPerDelivery", spent.server / 1e3 / deliveries.max(1.0));

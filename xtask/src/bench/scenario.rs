@@ -15,6 +15,8 @@ pub(crate) enum Scenario {
     HotRoom,
     /// Thousands of rooms with one member or ten, and what their number costs Redis
     ManyRooms,
+    /// A room with members that stop reading: the server's memory, and what the others notice
+    Slow,
 }
 
 /// Sessions that one process can hold.
@@ -28,6 +30,9 @@ pub(crate) struct Load {
     pub(crate) name: String,
     pub(crate) rooms: u32,
     pub(crate) members: u32,
+    pub(crate) payload_bytes: u32,
+    /// Percentage of the members that stop reading.
+    pub(crate) stalled: u32,
     pub(crate) phases: Vec<Phase>,
 }
 
@@ -48,6 +53,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::HotRoom => "hot-room",
             Self::ManyRooms => "many-rooms",
+            Self::Slow => "slow",
         }
     }
 
@@ -72,6 +78,13 @@ impl Scenario {
                 let phases = |rate| vec![Phase::rate(rate, seconds(4))];
                 shapes.into_iter().map(|(rooms, members, rate)| self.load(rooms, members, phases(rate))).collect()
             }
+            Self::Slow => {
+                // 320 KB a second for each member: what a stalled one may keep waiting is full within seconds.
+                let load = self.load(1, args.sessions.unwrap_or(500), vec![Phase::rate(20, seconds(10))]);
+                let load = Load { payload_bytes: 16_384, ..load };
+                let stalled = Load { stalled: 5, name: format!("{}, 5% stalled", load.name), ..load.clone() };
+                vec![load, stalled]
+            }
         }
     }
 
@@ -81,7 +94,7 @@ impl Scenario {
             (rooms, 1) => format!("{rooms} rooms of 1"),
             (rooms, members) => format!("{rooms} rooms of {members}"),
         };
-        Load { scenario: self, name, rooms, members, phases }
+        Load { scenario: self, name, rooms, members, payload_bytes: 64, stalled: 0, phases }
     }
 }
 

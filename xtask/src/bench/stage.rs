@@ -85,6 +85,8 @@ impl Stage {
         command.args(["--subject", self.subject.name(), "--address", &format!("127.0.0.1:{port}")]);
         command.args(["--server", &server.to_string(), "--redis", &redis.to_string()]);
         command.args(["--rooms", &load.rooms.to_string(), "--members", &load.members.to_string()]);
+        command.args(["--payload-bytes", &load.payload_bytes.to_string()]);
+        command.args(["--stalled-percent", &load.stalled.to_string()]);
         for phase in &load.phases {
             command.args(["--phase", &phase.argument]);
         }

@@ -32,6 +32,14 @@ const RATE: &[Column] = &[
     ("backlogMs", "backlog ms", 0),
     ("missing", "missing", 0),
 ];
+const SLOW: &[Column] = &[
+    ("cpuMicrosPerDelivery", "CPU µs per delivery", 2),
+    ("p50Ms", "readers' p50 ms", 1),
+    ("p99Ms", "readers' p99 ms", 1),
+    ("missing", "missing for readers", 0),
+    ("peakMegabytes", "peak memory MB", 0),
+    ("stalledClosedPercent", "stalled that were closed %", 0),
+];
 const SATURATED: &[Column] = &[
     ("deliveriesPerSecond", "deliveries per second", 0),
     ("cpuMicrosPerDelivery", "CPU µs per delivery", 2),
@@ -64,6 +72,7 @@ fn table(text: &mut String, first: &Row, rows: &[&Row]) {
         "connect" => CONNECT,
         "idle" => IDLE,
         "saturated" => SATURATED,
+        _ if first.scenario == "slow" => SLOW,
         _ => RATE,
     };
     let headings: Vec<_> = columns.iter().map(|(_, heading, _)| *heading).collect();
