@@ -57,6 +57,9 @@ pub(crate) struct BenchArgs {
     /// Write the tables into docs/bench.md.
     #[arg(long)]
     document: bool,
+    /// Build nothing: use the programs that were built before, whatever has changed since.
+    #[arg(long)]
+    built: bool,
     /// Measure nothing: take the figures from this file.
     #[arg(long, value_name = "FILE", conflicts_with = "scenarios")]
     from: Option<PathBuf>,
@@ -87,7 +90,9 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     }
     wscluster_tests::packages::ensure_redis()?;
     machine::allow_files()?;
-    stage::build()?;
+    if !args.built {
+        stage::build()?;
+    }
     let mut results = Results::new(args.rounds);
     let subjects = subjects(args, &mut results);
     // On this thread, whose end would end its children (they ask the kernel for it).

@@ -79,8 +79,8 @@ impl Scenario {
                 shapes.into_iter().map(|(rooms, members, rate)| self.load(rooms, members, phases(rate))).collect()
             }
             Self::Slow => {
-                // 320 KB a second for each member: what a stalled one may keep waiting is full within seconds.
-                let load = self.load(1, args.sessions.unwrap_or(500), vec![Phase::rate(20, seconds(10))]);
+                // 320 KB a second for each member: the kernel's buffers and what may wait for one member are full in time.
+                let load = self.load(1, args.sessions.unwrap_or(500), vec![Phase::rate(20, seconds(20))]);
                 let load = Load { payload_bytes: 16_384, ..load };
                 let stalled = Load { stalled: 5, name: format!("{}, 5% stalled", load.name), ..load.clone() };
                 vec![load, stalled]
