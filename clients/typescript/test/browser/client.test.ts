@@ -8,6 +8,7 @@ import { openPage, startBrowser } from "../shared/browser.js";
 import { Cleanup, startGateway, startRedis } from "../shared/processes.js";
 import { Proxy } from "../shared/proxy.js";
 import { connect } from "../shared/record.js";
+import { Scripted } from "../shared/scripted.js";
 import { until } from "../shared/until.js";
 
 const cleanup = new Cleanup();
@@ -143,4 +144,21 @@ test("a tab whose thread is blocked under a flood is let go, and resumes without
     assert.ok(expected === -1 ? number > 0 : number === expected, `${number} where ${expected} was expected, and no resync before`);
     expected = number + 1;
   }
+});
+
+test("a tab refreshes its token, and the connection stays", async () => {
+  const gateway = await Scripted.start(cleanup);
+  for (let number = 1; number < 100; number++) gateway.good.set(`t${number}`, 1000);
+  const { page } = await openPage(browser, `${gateway.origin}/`);
+  await page.evaluate(`(async () => {
+    const { Client } = await import("/wscluster.js");
+    const lost = (globalThis.lost = []);
+    let last = 0;
+    const token = async () => ({ token: "t" + ++last, expiresAt: Date.now() + 1000 });
+    const client = (globalThis.client = new Client("/ws", { token }));
+    client.on("disconnected", (event) => lost.push(event));
+    await client.subscribe("lobby").ready;
+  })()`);
+  await until("four tokens were shown", () => gateway.shown.length >= 4);
+  assert.deepEqual([gateway.connections, await page.evaluate("lost"), gateway.early], [1, [], []]);
 });
