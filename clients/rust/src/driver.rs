@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::value::RawValue;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,10 +21,11 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    Event, MessageId, PublishError,
-    core::{Core, Effect, End, LinkId, Settings, Token},
+    Event, MessageId, PublishError, RequestError,
+    core::{Answer, Core, Effect, End, LinkId, Question, Settings, Token},
     frame::Incoming,
-    socket::{self, Read, Socket},
+    socket::{self, Read, Socket, Target},
+    token::{Tokens, good_for},
 };
 
 /// With no event waiting for longer than this many others, reading goes on.
@@ -33,13 +34,16 @@ const OUTBOX: usize = 64;
 const FAR: Duration = Duration::from_hours(1);
 
 type Reply = oneshot::Sender<Result<MessageId, PublishError>>;
+/// Where the answer to a question goes.
+pub(crate) type Told = oneshot::Sender<Result<Answer, RequestError>>;
 
 /// What the application asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Subscribe { room: Arc<str>, since: Option<MessageId> },
+    Subscribe { room: Arc<str>, since: Option<MessageId>, presence: bool },
     Unsubscribe { room: Arc<str> },
-    Publish { room: Arc<str>, payload: Box<RawValue>, reply: Reply },
+    Publish { room: Arc<str>, payload: Box<RawValue>, key: Option<String>, reply: Reply },
+    Ask { question: Question, told: Told },
     Close,
 }
 
@@ -50,18 +54,20 @@ pub(crate) enum Sink {
 }
 
 pub(crate) struct Options {
-    pub(crate) url: String,
-    pub(crate) read_buffer: usize,
-    pub(crate) token: Option<Box<dyn Fn() -> Option<String> + Send + Sync>>,
+    pub(crate) target: Target,
+    pub(crate) tokens: Option<Tokens>,
 }
 
+/// A connection that is open, and the token to show there.
+type Opened = (Socket, Option<String>);
+
 enum Slot {
-    Opening(LinkId, BoxFuture<'static, Result<Socket, End>>),
+    Opening(LinkId, BoxFuture<'static, Result<Opened, End>>),
     Open(LinkId, Socket),
 }
 
 enum Arrival {
-    Opened(LinkId, Socket),
+    Opened(LinkId, Opened),
     Text(LinkId, Message),
     Life(LinkId),
     Ended(LinkId, End),
@@ -77,6 +83,9 @@ pub(crate) struct Driver {
     /// Goodbyes under way.
     leaving: Vec<JoinHandle<()>>,
     replies: BTreeMap<Token, Reply>,
+    questions: BTreeMap<Token, Told>,
+    /// Tokens that are being fetched for connections that are open.
+    fetching: FuturesUnordered<BoxFuture<'static, (LinkId, Option<String>)>>,
     last_token: Token,
     started: Instant,
     finished: bool,
@@ -98,6 +107,8 @@ impl Driver {
             slots: Vec::new(),
             leaving: Vec::new(),
             replies: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            fetching: FuturesUnordered::new(),
             last_token: 0,
             started: Instant::now(),
             finished: false,
@@ -124,6 +135,7 @@ impl Driver {
             command = self.commands.recv(), if !self.finished => self.command(command),
             arrival = poll_fn(|context| poll_slots(&mut self.slots, context)), if !full => self.arrived(arrival),
             delivered = deliver(&mut self.sink, &mut self.outbox), if waiting => self.delivered(delivered, full),
+            Some((link, token)) = self.fetching.next(), if !self.fetching.is_empty() => self.authenticate(link, token.as_deref()),
             () = timer.as_mut() => self.core.tick(self.started.elapsed()),
         }
     }
@@ -131,12 +143,17 @@ impl Driver {
     fn command(&mut self, command: Option<Command>) {
         let now = self.started.elapsed();
         match command {
-            Some(Command::Subscribe { room, since }) => self.core.subscribe(room, since, now),
+            Some(Command::Subscribe { room, since, presence }) => self.core.subscribe(room, since, presence, now),
             Some(Command::Unsubscribe { room }) => self.core.unsubscribe(&room, now),
-            Some(Command::Publish { room, payload, reply }) => {
+            Some(Command::Publish { room, payload, key, reply }) => {
                 self.last_token += 1;
                 self.replies.insert(self.last_token, reply);
-                self.core.publish(self.last_token, room, payload);
+                self.core.publish(self.last_token, room, payload, key, now);
+            }
+            Some(Command::Ask { question, told }) => {
+                self.last_token += 1;
+                self.questions.insert(self.last_token, told);
+                self.core.ask(self.last_token, &question);
             }
             Some(Command::Close) | None => self.core.close(),
         }
@@ -145,10 +162,10 @@ impl Driver {
     fn arrived(&mut self, arrival: Arrival) {
         let now = self.started.elapsed();
         match arrival {
-            Arrival::Opened(link, socket) => {
+            Arrival::Opened(link, (socket, token)) => {
                 self.slots.push(Slot::Open(link, socket));
-                let token = self.options.token.as_ref().and_then(|token| token());
-                self.core.opened(link, token.as_deref(), now);
+                self.core.opened(link, now);
+                self.authenticate(link, token.as_deref());
             }
             Arrival::Text(link, message) => {
                 self.core.heard(link, now);
@@ -161,6 +178,10 @@ impl Driver {
             Arrival::Life(link) => self.core.heard(link, now),
             Arrival::Ended(link, end) => self.core.ended(link, &end, now),
         }
+    }
+
+    fn authenticate(&mut self, link: LinkId, token: Option<&str>) {
+        self.core.authenticate(link, token, token.and_then(good_for), self.started.elapsed());
     }
 
     /// While the application was slow nothing was read, so silence says nothing about the connections.
@@ -180,7 +201,7 @@ impl Driver {
         while let Some(effect) = self.core.effect() {
             match effect {
                 Effect::Open(link) => {
-                    let opening = socket::open(self.options.url.clone(), self.options.read_buffer);
+                    let opening = open(self.options.target.clone(), self.options.tokens.clone());
                     self.slots.push(Slot::Opening(link, Box::pin(opening)));
                 }
                 Effect::Send(link, text) => self.send(link, text).await,
@@ -195,6 +216,16 @@ impl Driver {
                 Effect::Published(token, result) => {
                     if let Some(reply) = self.replies.remove(&token) {
                         reply.send(result).ok();
+                    }
+                }
+                Effect::Answered(token, result) => {
+                    if let Some(told) = self.questions.remove(&token) {
+                        told.send(result).ok();
+                    }
+                }
+                Effect::Refresh(link) => {
+                    if let Some(tokens) = self.options.tokens.clone() {
+                        self.fetching.push(Box::pin(async move { (link, tokens().await) }));
                     }
                 }
                 Effect::Finish => self.finish(),
@@ -226,6 +257,8 @@ impl Driver {
         self.finished = true;
         self.slots.clear();
         self.replies.clear();
+        self.questions.clear();
+        self.fetching.clear();
     }
 
     fn take(&mut self, link: LinkId) -> Option<Slot> {
@@ -252,7 +285,7 @@ impl Slot {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Arrival> {
         match self {
             Self::Opening(link, opening) => opening.as_mut().poll(context).map(|opened| match opened {
-                Ok(socket) => Arrival::Opened(*link, socket),
+                Ok(opened) => Arrival::Opened(*link, opened),
                 Err(end) => Arrival::Ended(*link, end),
             }),
             Self::Open(link, socket) => socket.poll_next_unpin(context).map(|item| match socket::sort(item) {
@@ -262,6 +295,15 @@ impl Slot {
             }),
         }
     }
+}
+
+/// The token first: once the connection is there the gateway waits for it.
+async fn open(target: Target, tokens: Option<Tokens>) -> Result<Opened, End> {
+    let token = match tokens {
+        Some(tokens) => tokens().await,
+        None => None,
+    };
+    Ok((socket::open(&target).await?, token))
 }
 
 /// The first thing that happens on any connection; one that has opened or ended loses its slot.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::MessageId;
@@ -68,6 +69,34 @@ pub enum Event {
         /// Why, as a stable string.
         reason: String,
     },
+    /// Who is in a room that was subscribed with presence: all members as they are now, whatever was told before. Comes
+    /// after every change of connection.
+    Presence {
+        /// The room.
+        room: Arc<str>,
+        /// The members; not all of them in a large room.
+        members: Vec<Member>,
+        /// How many there are.
+        count: u64,
+    },
+    /// Members came into a room that was subscribed with presence. One that is known already may be among them.
+    Join {
+        /// The room.
+        room: Arc<str>,
+        /// Who; nobody is named in a large room.
+        members: Vec<Member>,
+        /// How many there are now.
+        count: u64,
+    },
+    /// Members left a room that was subscribed with presence.
+    Leave {
+        /// The room.
+        room: Arc<str>,
+        /// Who; nobody is named in a large room.
+        members: Vec<Member>,
+        /// How many there are now.
+        count: u64,
+    },
     /// The gateway asks the session to move.
     Drain {
         /// How long it wants us to wait before we open the next connection.
@@ -90,6 +119,8 @@ pub enum Event {
         reason: String,
         /// Whether a drain notice had come before.
         announced: bool,
+        /// Whether the session goes on: by another connection that is there already, or by a new one.
+        will_return: bool,
     },
     /// A connection could not be established.
     ConnectFailed {
@@ -112,14 +143,79 @@ pub enum Event {
     },
 }
 
+/// A member of a room: one session that asked to be listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Member {
+    /// The gateway's name for its connection.
+    pub session: String,
+    /// Who it is, by its token.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+/// Who is in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The members; not all of them in a large room.
+    pub members: Vec<Member>,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// A page of a room's past, oldest first.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The messages.
+    pub messages: Vec<Past>,
+    /// There are older ones: ask with the first id of these as `before`.
+    pub more: bool,
+}
+
+/// A message of the past.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// The id of the stream's entry.
+    pub id: MessageId,
+    /// The writer's clock, in milliseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The payload as it was written.
+    pub payload: Box<RawValue>,
+}
+
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        let ids = |page: &Self| page.messages.iter().map(|message| message.id).collect::<Vec<_>>();
+        self.more == other.more && ids(self) == ids(other)
+    }
+}
+
+/// Why a question has no answer. Asking again does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// There is no connection now, or it broke before the answer came.
+    #[error("not connected")]
+    NotConnected,
+    /// The gateway refused.
+    #[error("{code}: {message}")]
+    Rejected {
+        /// The protocol's stable error code.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+}
+
 /// Why a publish has no id to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// There is no connection now; nothing was sent. Retry when `Connected` has come.
+    /// The session ended before it was sent, or nothing may wait for a connection (`Builder::queue(0)`).
     #[error("not connected")]
     NotConnected,
-    /// The connection broke before the answer came: the message may or may not have been published.
-    #[error("the connection broke before the answer came")]
+    /// As many publishes wait for a connection as may (`Builder::queue`): nothing was sent. Retry later.
+    #[error("too many publishes wait for a connection")]
+    QueueFull,
+    /// It was sent, and the session ended, or minutes passed, before an answer came: it may have been published.
+    #[error("no answer came: it may have been published")]
     Uncertain,
     /// The gateway refused: nothing was published, unless `code` is `unavailable`, which leaves it open.
     #[error("{code}: {message}")]

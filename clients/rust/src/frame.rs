@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::MessageId;
+use crate::{Member, MessageId};
 
 /// Any frame that a gateway sends: one flat shape, so that a payload can stay unparsed.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +33,21 @@ pub(crate) struct Incoming<'a> {
     pub(crate) code: Option<String>,
     pub(crate) message: Option<String>,
     pub(crate) reason: Option<String>,
+    pub(crate) members: Option<Vec<Member>>,
+    pub(crate) count: Option<u64>,
+    #[serde(borrow)]
+    pub(crate) messages: Option<Vec<Past<'a>>>,
+    pub(crate) more: Option<bool>,
+}
+
+/// A message within `history`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Past<'a> {
+    pub(crate) id: MessageId,
+    #[serde(default)]
+    pub(crate) timestamp: u64,
+    #[serde(borrow)]
+    pub(crate) payload: &'a RawValue,
 }
 
 impl Incoming<'_> {
@@ -62,6 +77,22 @@ pub(crate) enum Outgoing<'a> {
         room: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         since: Option<MessageId>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        presence: bool,
+    },
+    Presence {
+        #[serde(rename = "ref")]
+        reference: u64,
+        room: &'a str,
+    },
+    History {
+        #[serde(rename = "ref")]
+        reference: u64,
+        room: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        before: Option<MessageId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
     },
     Unsubscribe {
         #[serde(rename = "ref")]
@@ -73,6 +104,8 @@ pub(crate) enum Outgoing<'a> {
         reference: u64,
         room: &'a str,
         payload: &'a RawValue,
+        #[serde(rename = "idempotencyKey")]
+        key: &'a str,
     },
 }
 
@@ -110,18 +143,23 @@ mod tests {
         let table = [
             (Outgoing::Auth { reference: 1, token: "t" }, r#"{"type":"auth","ref":1,"token":"t"}"#),
             (
-                Outgoing::Subscribe { reference: 2, room: "lobby", since },
+                Outgoing::Subscribe { reference: 2, room: "lobby", since, presence: false },
                 r#"{"type":"subscribe","ref":2,"room":"lobby","since":"1-2"}"#,
             ),
             (
-                Outgoing::Subscribe { reference: 2, room: "lobby", since: None },
-                r#"{"type":"subscribe","ref":2,"room":"lobby"}"#,
+                Outgoing::Subscribe { reference: 2, room: "lobby", since: None, presence: true },
+                r#"{"type":"subscribe","ref":2,"room":"lobby","presence":true}"#,
             ),
             (Outgoing::Unsubscribe { reference: 3, room: "lobby" }, r#"{"type":"unsubscribe","ref":3,"room":"lobby"}"#),
             (
-                Outgoing::Publish { reference: 4, room: "lobby", payload: &payload },
-                r#"{"type":"publish","ref":4,"room":"lobby","payload":{"x":1}}"#,
+                Outgoing::Publish { reference: 4, room: "lobby", payload: &payload, key: "k" },
+                r#"{"type":"publish","ref":4,"room":"lobby","payload":{"x":1},"idempotencyKey":"k"}"#,
             ),
+            (
+                Outgoing::History { reference: 5, room: "lobby", before: since, limit: Some(7) },
+                r#"{"type":"history","ref":5,"room":"lobby","before":"1-2","limit":7}"#,
+            ),
+            (Outgoing::Presence { reference: 6, room: "lobby" }, r#"{"type":"presence","ref":6,"room":"lobby"}"#),
         ];
         for (frame, expected) in table {
             assert_eq!(frame.text(), expected);

@@ -26,6 +26,10 @@
 //! What decides (`core`, [`after_close`], [`Backoff`]) knows neither sockets nor clocks; what does IO (`driver`,
 //! `socket`) decides nothing.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod backoff;
 mod client;
 mod close;
@@ -35,11 +39,13 @@ mod event;
 mod frame;
 mod id;
 mod socket;
+mod tls;
+mod token;
 
 pub use backoff::Backoff;
-pub use client::{BuildError, Builder, Client, Events, Publishing};
+pub use client::{Asking, BuildError, Builder, Client, Events, Publishing, Subscribe};
 pub use close::{Retry, after_close, after_refusal};
-pub use event::{Event, PublishError};
+pub use event::{Event, History, Listing, Member, Past, PublishError, RequestError};
 pub use id::{InvalidId, MessageId};
 
 /// The WebSocket subprotocol that this client speaks.

@@ -1,11 +1,11 @@
 //! A WebSocket to a gateway: opened, read, left. It does not know the protocol above it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{
         Error, Message,
         client::IntoClientRequest,
@@ -23,6 +23,15 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) type Socket = Box<WebSocketStream<MaybeTlsStream<TcpStream>>>;
 
+/// Where to connect, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) read_buffer: usize,
+    /// For `wss://`.
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
 /// What was read.
 #[derive(Debug)]
 pub(crate) enum Read {
@@ -33,11 +42,13 @@ pub(crate) enum Read {
 }
 
 /// Connects, offering our subprotocol.
-pub(crate) async fn open(url: String, read_buffer: usize) -> Result<Socket, End> {
-    let mut request = url.as_str().into_client_request().map_err(|error| refused(&error))?;
+pub(crate) async fn open(target: &Target) -> Result<Socket, End> {
+    let mut request = target.url.as_str().into_client_request().map_err(|error| refused(&error))?;
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-    let config = WebSocketConfig::default().read_buffer_size(read_buffer).write_buffer_size(0);
-    let (socket, _) = connect_async_with_config(request, Some(config), true).await.map_err(|error| refused(&error))?;
+    let config = WebSocketConfig::default().read_buffer_size(target.read_buffer).write_buffer_size(0);
+    let connector = target.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+    let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
+    let (socket, _) = connecting.await.map_err(|error| refused(&error))?;
     Ok(Box::new(socket))
 }
 

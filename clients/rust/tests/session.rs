@@ -228,7 +228,7 @@ async fn a_dropped_client_says_goodbye() {
 async fn a_token_is_the_first_frame_of_every_connection() {
     let fake = Fake::start().await;
     let url = format!("ws://{}/ws", fake.address);
-    let (client, mut events) = Client::builder(url).token(|| Some("secret".to_owned())).connect().unwrap();
+    let (client, mut events) = Client::builder(url).token(|| async { Some("secret".to_owned()) }).connect().unwrap();
     client.subscribe("lobby", None);
     subscribed(&mut events).await;
     fake.drain(0, 0, 5000);

@@ -71,7 +71,7 @@ impl Recorder {
                 self.activity.served(session, now);
                 self.fault(session, &format!("resync of {room}: {reason}"));
             }
-            Event::Disconnected { code, reason, announced } => {
+            Event::Disconnected { code, reason, announced, .. } => {
                 self.activity.disconnected(session, code, announced, now);
                 self.fault(session, &format!("disconnected ({code:?}, announced: {announced}): {reason}"));
             }
@@ -231,7 +231,11 @@ mod tests {
     fn our_own_closing_is_no_fault() {
         let mut recorder = recorder();
         recorder.close();
-        recorder.event(0, Event::Disconnected { code: None, reason: String::new(), announced: false }, 0.0);
+        recorder.event(
+            0,
+            Event::Disconnected { code: None, reason: String::new(), announced: false, will_return: true },
+            0.0,
+        );
         assert_eq!(recorder.report(1.0, 0.0).disconnects_without_notice, 0);
     }
 }

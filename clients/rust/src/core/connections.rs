@@ -11,10 +11,17 @@ use super::{
 use crate::{Event, Retry, after_close, after_refusal};
 
 impl Core {
-    /// The handshake is done; `token` is what the application wants to be known by.
-    pub(crate) fn opened(&mut self, id: LinkId, token: Option<&str>, now: Duration) {
+    /// The handshake is done.
+    pub(crate) fn opened(&mut self, id: LinkId, now: Duration) {
+        if let Some(link) = self.link(id) {
+            link.heard = now;
+        }
+    }
+
+    /// There is a token for a connection, good for so long; none leaves it as it is.
+    pub(crate) fn authenticate(&mut self, id: LinkId, token: Option<&str>, good_for: Option<Duration>, now: Duration) {
         let Some(link) = find(&mut self.current, &mut self.next, id) else { return };
-        link.heard = now;
+        link.refresh_at = good_for.map(|time| now + refresh_after(time));
         if let Some(token) = token {
             link.authenticate(token, &mut self.effects);
         }
@@ -70,7 +77,7 @@ impl Core {
         self.forget(old);
         self.failures = 0;
         self.emit(Event::Moved { from, to });
-        self.release_held();
+        self.ask_for_members();
         self.follow_drain();
         self.advance(now);
     }
@@ -97,8 +104,7 @@ impl Core {
         if let Some(next) = self.next.take() {
             self.forget(next);
         }
-        self.release_held();
-        let (_, reason) = verdict(end);
+        let (_, reason) = self.verdict(end);
         let delay = self.delay();
         let drain = self.current.as_ref().and_then(|current| current.drain);
         let retry_in = drain.filter(|drain| now + delay < drain.deadline).map(|_| delay);
@@ -113,13 +119,13 @@ impl Core {
             self.failures = 0;
         }
         self.forget(link);
-        let (retry, reason) = verdict(end);
+        let (retry, reason) = self.verdict(end);
         if served {
+            let will_return = retry != Retry::Never || self.next.is_some();
             let code = if let End::Closed { code, .. } = end { *code } else { None };
-            self.emit(Event::Disconnected { code, reason: reason.clone(), announced });
+            self.emit(Event::Disconnected { code, reason: reason.clone(), announced, will_return });
         }
         self.current = self.next.take();
-        self.release_held();
         match self.current.as_ref().map(Link::welcomed) {
             Some(welcomed) => self.promoted(welcomed),
             None => self.reconnect(retry, reason, served, now),
@@ -130,6 +136,7 @@ impl Core {
     fn promoted(&mut self, welcomed: bool) {
         if welcomed {
             self.announce_connected();
+            self.ask_for_members();
         }
         self.follow_drain();
     }
@@ -139,6 +146,25 @@ impl Core {
             let (node, session) = (current.node().to_owned(), current.session.clone());
             self.emit(Event::Connected { node, session });
         }
+    }
+
+    /// Asks who is in the rooms that are followed, on the connection that has begun to serve: what the former one told
+    /// may be old.
+    fn ask_for_members(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        for (room, _) in self.rooms.iter().filter(|(_, state)| state.presence) {
+            if current.rooms.get(room).is_some_and(|subscription| subscription.confirmed) {
+                current.ask_for_members(room, &mut self.effects);
+            }
+        }
+    }
+
+    /// A token that was refused may be replaced by another, once.
+    fn verdict(&mut self, end: &End) -> (Retry, String) {
+        let (retry, reason) = verdict(end);
+        let unauthorized = matches!(end, End::Closed { code: Some(3000), .. } | End::Refused { status: Some(401), .. });
+        let another = unauthorized && self.settings.tokens && !std::mem::replace(&mut self.token_refused, true);
+        (if another { Retry::Soon } else { retry }, reason)
     }
 
     fn reconnect(&mut self, retry: Retry, reason: String, served: bool, now: Duration) {
@@ -164,6 +190,11 @@ impl Core {
         self.failures = self.failures.saturating_add(1);
         delay
     }
+}
+
+/// Early enough that the next one is there in time.
+fn refresh_after(good_for: Duration) -> Duration {
+    good_for - (good_for / 5).min(Duration::from_mins(1))
 }
 
 fn verdict(end: &End) -> (Retry, String) {

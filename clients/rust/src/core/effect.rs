@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
-use crate::{Event, MessageId, PublishError};
+use crate::{Event, History, Listing, MessageId, PublishError, RequestError};
 
 /// The core's name for a connection; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,12 +13,29 @@ pub(crate) struct LinkId(pub(crate) u32);
 /// The driver's name for a publish whose answer somebody waits for.
 pub(crate) type Token = u64;
 
-/// A publish on its way out.
+/// A publish that has no answer yet.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    pub(crate) token: Token,
     pub(crate) room: Arc<str>,
     pub(crate) payload: Box<RawValue>,
+    /// The gateway writes it once, however often it is sent with this key.
+    pub(crate) key: String,
+    /// When it was sent for the first time.
+    pub(crate) first_sent: Option<Duration>,
+}
+
+/// What the application wants to know.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Presence { room: Arc<str> },
+    History { room: Arc<str>, before: Option<MessageId>, limit: Option<usize> },
+}
+
+/// What it is told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Answer {
+    Presence(Listing),
+    History(History),
 }
 
 /// How a connection ended.
@@ -45,6 +62,10 @@ pub(crate) enum Effect {
     Emit(Event),
     /// Answer whoever waits for this publish.
     Published(Token, Result<MessageId, PublishError>),
+    /// Answer whoever has asked.
+    Answered(Token, Result<Answer, RequestError>),
+    /// Get another token for this connection.
+    Refresh(LinkId),
     /// The session is over.
     Finish,
 }
@@ -57,6 +78,10 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     /// A connection that lived for this long makes earlier failures forgotten.
     pub(crate) stable_after: Duration,
+    /// Publishes that may wait for a connection.
+    pub(crate) queue: usize,
+    /// There is someone to ask for a token.
+    pub(crate) tokens: bool,
 }
 
 impl Default for Settings {
@@ -65,6 +90,8 @@ impl Default for Settings {
             backoff: crate::Backoff::default(),
             connect_timeout: Duration::from_secs(10),
             stable_after: Duration::from_secs(10),
+            queue: 1000,
+            tokens: false,
         }
     }
 }

@@ -4,8 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, Effect, LinkId, find, link::Pending};
-use crate::{Event, MessageId, PublishError, frame::Incoming};
+use super::effect::Answer;
+use super::{Core, Effect, LinkId, Token, find, link::Pending};
+use crate::{Event, History, Listing, MessageId, Past, PublishError, RequestError, frame::Incoming};
 
 impl Core {
     /// A text frame arrived.
@@ -21,6 +22,9 @@ impl Core {
             "error" => self.refused(id, frame, now),
             "resync" => self.resync(id, frame),
             "drain" => self.drain(id, frame, now),
+            "presence" => self.presence(id, frame),
+            "history" => self.history(id, frame),
+            "join" | "leave" => self.changed(id, frame),
             _ => {}
         }
         self.advance(now);
@@ -45,6 +49,7 @@ impl Core {
         let position = frame.position.or(since).unwrap_or(MessageId::MIN);
         subscription.confirmed = true;
         subscription.last = if proven { since.unwrap_or(position) } else { position };
+        let presence = state.presence;
         let cursor = *state.cursor.get_or_insert(position);
         let first = !std::mem::replace(&mut state.announced, true);
         if first {
@@ -52,10 +57,53 @@ impl Core {
         }
         if !proven {
             let reason = frame.reason.as_deref().unwrap_or("unrecovered").to_owned();
-            self.rebase(id, room, position, reason);
+            self.rebase(id, room.clone(), position, reason);
         } else if !first {
-            self.emit(Event::Recovered { room, replayed: frame.replayed.unwrap_or(0) });
+            self.emit(Event::Recovered { room: room.clone(), replayed: frame.replayed.unwrap_or(0) });
         }
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == id && presence) {
+            current.ask_for_members(&room, &mut self.effects);
+        }
+    }
+
+    /// Who is in a room: as an answer to the application, to ourselves, or unasked.
+    fn presence(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let listing = Listing { members: frame.members.clone().unwrap_or_default(), count: frame.count.unwrap_or(0) };
+        match self.link(id).and_then(|link| link.answered(frame.reference)) {
+            Some(Pending::Ask(token)) => {
+                self.effects.push_back(Effect::Answered(token, Ok(Answer::Presence(listing))));
+            }
+            _ => self.follow(id, frame, |room| {
+                let Listing { members, count } = listing;
+                Event::Presence { room, members, count }
+            }),
+        }
+    }
+
+    fn changed(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let (members, count) = (frame.members.clone().unwrap_or_default(), frame.count.unwrap_or(0));
+        let join = frame.kind == "join";
+        self.follow(id, frame, |room| {
+            if join { Event::Join { room, members, count } } else { Event::Leave { room, members, count } }
+        });
+    }
+
+    /// Tells of a room that is followed. Only by the connection that serves: the next one is asked when it does.
+    fn follow(&mut self, id: LinkId, frame: &Incoming<'_>, event: impl FnOnce(Arc<str>) -> Event) {
+        let Some((room, state)) = frame.room.as_deref().and_then(|name| self.rooms.get_key_value(name)) else { return };
+        if state.presence && self.is_current(id) {
+            self.emit(event(room.clone()));
+        }
+    }
+
+    fn history(&mut self, id: LinkId, frame: &Incoming<'_>) {
+        let Some(Pending::Ask(token)) = self.link(id).and_then(|link| link.answered(frame.reference)) else { return };
+        let messages = frame.messages.iter().flatten();
+        let past = messages
+            .map(|each| Past { id: each.id, timestamp: each.timestamp, payload: each.payload.to_owned() })
+            .collect();
+        let page = History { messages: past, more: frame.more.unwrap_or(false) };
+        self.effects.push_back(Effect::Answered(token, Ok(Answer::History(page))));
     }
 
     /// An entry: at or before the connection's own last one it is a fault of the gateway's; at or before the session's
@@ -78,22 +126,38 @@ impl Core {
     }
 
     fn confirmed(&mut self, id: LinkId, frame: &Incoming<'_>) {
-        let Some(Pending::Publish(token)) = self.link(id).and_then(|link| link.answered(frame.reference)) else {
-            return;
-        };
-        self.effects.push_back(Effect::Published(token, frame.id.ok_or(PublishError::Uncertain)));
+        match self.link(id).and_then(|link| link.answered(frame.reference)) {
+            Some(Pending::Publish(token)) => {
+                self.outbound.answered(token);
+                self.effects.push_back(Effect::Published(token, frame.id.ok_or(PublishError::Uncertain)));
+            }
+            Some(Pending::Auth) => self.token_refused = false,
+            _ => {}
+        }
     }
 
     fn refused(&mut self, id: LinkId, frame: &Incoming<'_>, now: Duration) {
         let code = frame.code.clone().unwrap_or_default();
         let message = frame.message.clone().unwrap_or_default();
         match self.link(id).and_then(|link| link.answered(frame.reference)) {
-            Some(Pending::Publish(token)) => {
-                self.effects.push_back(Effect::Published(token, Err(PublishError::Rejected { code, message })));
+            Some(Pending::Publish(token)) => self.publish_refused(token, code, message, now),
+            Some(Pending::Ask(token)) => {
+                self.effects.push_back(Effect::Answered(token, Err(RequestError::Rejected { code, message })));
             }
             Some(Pending::Subscribe { room, .. }) if passes(&code) => self.ask_again(id, &room, now),
             Some(Pending::Subscribe { room, .. }) => self.give_up(room, code, message),
-            Some(Pending::Auth | Pending::Unsubscribe) | None => self.emit(Event::Error { code, message }),
+            Some(Pending::Auth | Pending::Unsubscribe | Pending::Members) | None => {
+                self.emit(Event::Error { code, message })
+            }
+        }
+    }
+
+    /// What waits to be sent one by one is sent again; else the application decides, since more was sent after it.
+    fn publish_refused(&mut self, token: Token, code: String, message: String, now: Duration) {
+        let at = now + self.settings.backoff.delay(1, &mut self.jitter);
+        if !(passes(&code) && self.outbound.again(token, at)) {
+            self.outbound.answered(token);
+            self.effects.push_back(Effect::Published(token, Err(PublishError::Rejected { code, message })));
         }
     }
 

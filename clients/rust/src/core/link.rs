@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::effect::{Effect, LinkId, Publish, Token};
+use super::effect::{Effect, LinkId, Publish, Question, Token};
 use crate::{MessageId, frame::Outgoing};
 
 /// A drain notice.
@@ -22,9 +22,15 @@ pub(super) struct Drain {
 #[derive(Debug)]
 pub(super) enum Pending {
     Auth,
-    Subscribe { room: Arc<str>, since: Option<MessageId> },
+    Subscribe {
+        room: Arc<str>,
+        since: Option<MessageId>,
+    },
     Unsubscribe,
     Publish(Token),
+    Ask(Token),
+    /// Who is in a room that the application follows.
+    Members,
 }
 
 /// A room on one connection.
@@ -47,6 +53,8 @@ pub(super) struct Link {
     pub(super) rooms: BTreeMap<Arc<str>, Subscription>,
     /// When to ask again for rooms that the gateway could not serve just now.
     pub(super) ask_again_at: Option<Duration>,
+    /// When another token is needed.
+    pub(super) refresh_at: Option<Duration>,
     pending: BTreeMap<u64, Pending>,
     last_reference: u64,
 }
@@ -63,6 +71,7 @@ impl Link {
             drain: None,
             rooms: BTreeMap::new(),
             ask_again_at: None,
+            refresh_at: None,
             pending: BTreeMap::new(),
             last_reference: 0,
         }
@@ -82,10 +91,16 @@ impl Link {
         effects.push_back(Effect::Send(self.id, Outgoing::Auth { reference, token }.text()));
     }
 
-    pub(super) fn subscribe(&mut self, room: &Arc<str>, since: Option<MessageId>, effects: &mut VecDeque<Effect>) {
+    pub(super) fn subscribe(
+        &mut self,
+        room: &Arc<str>,
+        since: Option<MessageId>,
+        presence: bool,
+        effects: &mut VecDeque<Effect>,
+    ) {
         let reference = self.reference(Pending::Subscribe { room: room.clone(), since });
         self.rooms.insert(room.clone(), Subscription::default());
-        effects.push_back(Effect::Send(self.id, Outgoing::Subscribe { reference, room, since }.text()));
+        effects.push_back(Effect::Send(self.id, Outgoing::Subscribe { reference, room, since, presence }.text()));
     }
 
     pub(super) fn unsubscribe(&mut self, room: &str, effects: &mut VecDeque<Effect>) {
@@ -95,10 +110,27 @@ impl Link {
         }
     }
 
-    pub(super) fn publish(&mut self, publish: &Publish, effects: &mut VecDeque<Effect>) {
-        let reference = self.reference(Pending::Publish(publish.token));
-        let frame = Outgoing::Publish { reference, room: &publish.room, payload: &publish.payload };
+    pub(super) fn publish(&mut self, token: Token, publish: &Publish, effects: &mut VecDeque<Effect>) {
+        let reference = self.reference(Pending::Publish(token));
+        let Publish { room, payload, key, .. } = publish;
+        effects.push_back(Effect::Send(self.id, Outgoing::Publish { reference, room, payload, key }.text()));
+    }
+
+    pub(super) fn ask(&mut self, token: Token, question: &Question, effects: &mut VecDeque<Effect>) {
+        let reference = self.reference(Pending::Ask(token));
+        let frame = match question {
+            Question::Presence { room } => Outgoing::Presence { reference, room },
+            Question::History { room, before, limit } => {
+                Outgoing::History { reference, room, before: *before, limit: *limit }
+            }
+        };
         effects.push_back(Effect::Send(self.id, frame.text()));
+    }
+
+    /// Asks who is in a room that the application follows.
+    pub(super) fn ask_for_members(&mut self, room: &Arc<str>, effects: &mut VecDeque<Effect>) {
+        let reference = self.reference(Pending::Members);
+        effects.push_back(Effect::Send(self.id, Outgoing::Presence { reference, room }.text()));
     }
 
     /// The request that an answer belongs to.
@@ -111,12 +143,17 @@ impl Link {
         self.pending.values().any(|pending| matches!(pending, Pending::Publish(_)))
     }
 
-    /// The publishes that will have no answer.
-    pub(super) fn unanswered(self) -> impl Iterator<Item = Token> {
-        self.pending.into_values().filter_map(|pending| match pending {
-            Pending::Publish(token) => Some(token),
-            _ => None,
-        })
+    /// The publishes and the questions that will have no answer here, each in the order in which they were sent.
+    pub(super) fn unanswered(self) -> (Vec<Token>, Vec<Token>) {
+        let (mut publishes, mut questions) = (Vec::new(), Vec::new());
+        for pending in self.pending.into_values() {
+            match pending {
+                Pending::Publish(token) => publishes.push(token),
+                Pending::Ask(token) => questions.push(token),
+                _ => {}
+            }
+        }
+        (publishes, questions)
     }
 
     /// When this connection must count as dead, and why.

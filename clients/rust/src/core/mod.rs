@@ -12,6 +12,7 @@ mod frames;
 mod link;
 #[cfg(test)]
 mod model;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +22,10 @@ use std::{
     time::Duration,
 };
 
-use serde_json::value::RawValue;
+pub(crate) use effect::{Answer, Effect, End, LinkId, Question, Settings, Token};
 
-pub(crate) use effect::{Effect, End, LinkId, Publish, Settings, Token};
-
-use self::link::Link;
-use crate::{Event, MessageId, PublishError, backoff::Jitter};
+use self::{link::Link, outgoing::Outbound};
+use crate::{Event, MessageId, backoff::Jitter};
 
 /// A room as the session sees it, whatever connection serves it.
 #[derive(Debug, Default)]
@@ -35,6 +34,8 @@ struct Room {
     cursor: Option<MessageId>,
     /// Whether the application was told that the room is subscribed.
     announced: bool,
+    /// Whether the session is listed there, and told who else is.
+    presence: bool,
 }
 
 /// All of a session's state apart from its sockets.
@@ -51,8 +52,9 @@ pub(crate) struct Core {
     /// When to open a connection: the current one, or the next one of a drain.
     open_at: Option<Duration>,
     failures: u32,
-    /// Publishes that wait for the cut-over, so that they cannot overtake those on the old connection.
-    held: Vec<Publish>,
+    outbound: Outbound,
+    /// A token was refused, and no other has been accepted since.
+    token_refused: bool,
     finished: bool,
     effects: VecDeque<Effect>,
 }
@@ -69,7 +71,8 @@ impl Core {
             last_link: 0,
             open_at: Some(Duration::ZERO),
             failures: 0,
-            held: Vec::new(),
+            outbound: Outbound::new(seed),
+            token_refused: false,
             finished: false,
             effects: VecDeque::new(),
         }
@@ -81,11 +84,11 @@ impl Core {
     }
 
     /// The application wants a room, from after `since` or from now on.
-    pub(crate) fn subscribe(&mut self, room: Arc<str>, since: Option<MessageId>, now: Duration) {
+    pub(crate) fn subscribe(&mut self, room: Arc<str>, since: Option<MessageId>, presence: bool, now: Duration) {
         if self.finished || self.rooms.contains_key(&room) {
             return;
         }
-        self.rooms.insert(room, Room { cursor: since, announced: false });
+        self.rooms.insert(room, Room { cursor: since, announced: false, presence });
         self.advance(now);
     }
 
@@ -96,17 +99,6 @@ impl Core {
                 link.unsubscribe(room, &mut self.effects);
             }
             self.advance(now);
-        }
-    }
-
-    /// The application publishes.
-    pub(crate) fn publish(&mut self, token: Token, room: Arc<str>, payload: Box<RawValue>) {
-        let publish = Publish { token, room, payload };
-        let ready = self.next_is_ready();
-        match (&mut self.current, &mut self.next) {
-            (Some(_), Some(_)) if ready => self.held.push(publish),
-            (Some(current), _) if current.welcomed() => current.publish(&publish, &mut self.effects),
-            _ => self.effects.push_back(Effect::Published(token, Err(PublishError::NotConnected))),
         }
     }
 
@@ -132,9 +124,9 @@ impl Core {
         let links = self.current.iter().chain(&self.next);
         let of_links = links.flat_map(|link| {
             let dies_at = link.dies_at(self.settings.connect_timeout).map(|(at, _)| at);
-            [dies_at, link.ask_again_at]
+            [dies_at, link.ask_again_at, link.refresh_at]
         });
-        of_links.chain([self.open_at]).flatten().min()
+        of_links.chain([self.open_at, self.outbound.again_at()]).flatten().min()
     }
 
     /// Time has passed.
@@ -142,6 +134,10 @@ impl Core {
         self.bury(now);
         for link in self.current.iter_mut().chain(&mut self.next) {
             link.ask_again_at = link.ask_again_at.filter(|at| *at > now);
+            if link.refresh_at.is_some_and(|at| at <= now) {
+                link.refresh_at = None;
+                self.effects.push_back(Effect::Refresh(link.id));
+            }
         }
         if self.open_at.is_some_and(|at| at <= now) {
             self.open_at = None;
@@ -161,6 +157,7 @@ impl Core {
     /// Does what the state allows by now: asks for rooms, and cuts over when everything is there.
     fn advance(&mut self, now: Duration) {
         self.ask_for_rooms();
+        self.flush(now);
         if self.next_is_ready() && !self.current.as_ref().is_some_and(Link::publishing) {
             self.cut_over(now);
         }
@@ -176,7 +173,7 @@ impl Core {
             };
             for (room, state) in &self.rooms {
                 if !link.rooms.contains_key(room) && (state.cursor.is_some() || !needs_cursor) {
-                    link.subscribe(room, state.cursor, &mut self.effects);
+                    link.subscribe(room, state.cursor, state.presence, &mut self.effects);
                 }
             }
         }
@@ -192,25 +189,9 @@ impl Core {
     fn finish(&mut self, reason: String) {
         if !std::mem::replace(&mut self.finished, true) {
             self.open_at = None;
-            self.release_held();
+            self.outbound.give_up(&mut self.effects);
             self.emit(Event::Closed { reason });
             self.effects.push_back(Effect::Finish);
-        }
-    }
-
-    /// Answers the publishes of a connection that is gone.
-    fn forget(&mut self, link: Link) {
-        let lost = link.unanswered().map(|token| Effect::Published(token, Err(PublishError::Uncertain)));
-        self.effects.extend(lost);
-    }
-
-    /// Sends what waited for the cut-over, or says that it cannot be sent.
-    fn release_held(&mut self) {
-        for publish in std::mem::take(&mut self.held) {
-            match &mut self.current {
-                Some(current) if current.welcomed() => current.publish(&publish, &mut self.effects),
-                _ => self.effects.push_back(Effect::Published(publish.token, Err(PublishError::NotConnected))),
-            }
         }
     }
 }

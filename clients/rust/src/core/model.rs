@@ -1,16 +1,17 @@
 //! A model of gateways, network and time against which the core is run with random interleavings: whatever happens,
-//! the application sees every entry after its position once and in order.
+//! the application sees every entry after its position once and in order, and what it publishes is written once and in
+//! order, also when answers are lost.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-use super::{Core, Effect, End, LinkId, Settings};
-use crate::{Event, MessageId, frame::Incoming};
+use super::{Core, Effect, End, LinkId, Settings, Token};
+use crate::{Event, MessageId, PublishError, frame::Incoming};
 
 const ROOMS: [&str; 2] = ["lobby", "news"];
 
@@ -26,6 +27,9 @@ enum Step {
     Break(usize, Option<u16>),
     Wait(u64),
     Subscribe(usize),
+    Publish(usize),
+    /// The gateway refuses one publish for a moment.
+    Limit(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -40,6 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(link, code)| Step::Break(link, code)),
         3 => (1..2000_u64).prop_map(Step::Wait),
         1 => (0..2_usize).prop_map(Step::Subscribe),
+        5 => (0..2_usize).prop_map(Step::Publish),
+        1 => any::<usize>().prop_map(Step::Limit),
     ]
 }
 
@@ -60,6 +66,14 @@ struct World {
     positions: BTreeMap<String, MessageId>,
     seen: BTreeMap<String, Vec<MessageId>>,
     last_id: u64,
+    /// What was published: its room, and what became of it.
+    published: BTreeMap<Token, (&'static str, Option<Result<MessageId, PublishError>>)>,
+    /// What was written for a publish, in order.
+    written: Vec<(&'static str, Token, MessageId)>,
+    keys: BTreeMap<String, MessageId>,
+    /// Publishes that were refused for a moment. If the refusal is lost with the connection, they are sent again after
+    /// those that followed them.
+    limited: BTreeSet<Token>,
     /// What must never happen in this world, where nothing is trimmed and no server is at fault.
     faults: Vec<String>,
 }
@@ -75,16 +89,20 @@ impl World {
             positions: BTreeMap::new(),
             seen: BTreeMap::new(),
             last_id: 0,
+            published: BTreeMap::new(),
+            written: Vec::new(),
+            keys: BTreeMap::new(),
+            limited: BTreeSet::new(),
             faults: Vec::new(),
         };
-        world.core.subscribe("lobby".into(), None, world.now);
+        world.core.subscribe("lobby".into(), None, false, world.now);
         world.wait(0);
         world
     }
 
     fn apply(&mut self, step: &Step) {
         match step {
-            Step::Append(room) => self.append(ROOMS[*room]),
+            Step::Append(room) => drop(self.append(ROOMS[*room])),
             Step::AnswerHandshake(link) => self.answer_handshake(*link),
             Step::RefuseHandshake(link) => self.refuse_handshake(*link),
             Step::Serve(link) => self.serve(*link),
@@ -92,7 +110,9 @@ impl World {
             Step::Drain(link, retry, more) => self.drain(*link, *retry, retry + more),
             Step::Break(link, code) => self.cut(*link, *code),
             Step::Wait(millis) => self.wait(*millis),
-            Step::Subscribe(room) => self.core.subscribe(ROOMS[*room].into(), None, self.now),
+            Step::Subscribe(room) => self.core.subscribe(ROOMS[*room].into(), None, false, self.now),
+            Step::Publish(room) => self.publish(ROOMS[*room]),
+            Step::Limit(link) => self.limit(*link),
         }
         self.carry_out();
     }
@@ -102,13 +122,45 @@ impl World {
         (!candidates.is_empty()).then(|| *candidates[choice % candidates.len()].0)
     }
 
-    fn append(&mut self, room: &'static str) {
+    fn publish(&mut self, room: &'static str) {
+        let token = self.published.len() as Token + 1;
+        self.published.insert(token, (room, None));
+        let payload = RawValue::from_string(token.to_string()).unwrap();
+        self.core.publish(token, room.into(), payload, None, self.now);
+    }
+
+    /// Writes what is published, unless its key is known.
+    fn write(&mut self, request: &Value) -> MessageId {
+        let key = request["idempotencyKey"].as_str().unwrap().to_owned();
+        if let Some(id) = self.keys.get(&key) {
+            return *id;
+        }
+        let room = ROOMS.into_iter().find(|room| request["room"] == *room).unwrap();
+        let id = self.append(room);
+        self.keys.insert(key, id);
+        self.written.push((room, request["payload"].as_u64().unwrap(), id));
+        id
+    }
+
+    fn limit(&mut self, choice: usize) {
+        let Some(id) = self.pick(choice, true) else { return };
+        let server = self.servers.get_mut(&id).unwrap();
+        if server.requests.front().is_some_and(|request| request["type"] == "publish") {
+            let request = server.requests.pop_front().unwrap();
+            self.limited.insert(request["payload"].as_u64().unwrap());
+            let refused = json!({"type": "error", "ref": request["ref"], "code": "rate_limited", "message": ""});
+            server.frames.push_back(refused);
+        }
+    }
+
+    fn append(&mut self, room: &'static str) -> MessageId {
         self.last_id += 1;
         let id = MessageId::new(1000 + self.last_id / 3, self.last_id % 3);
         self.logs.get_mut(room).unwrap().push(id);
         for server in self.servers.values_mut().filter(|server| server.rooms.iter().any(|name| name == room)) {
             server.frames.push_back(message(room, id));
         }
+        id
     }
 
     fn answer_handshake(&mut self, choice: usize) {
@@ -116,7 +168,7 @@ impl World {
         let server = self.servers.get_mut(&id).unwrap();
         server.open = true;
         server.frames.push_back(json!({"type": "welcome", "node": "n", "session": "s", "heartbeatMs": 0}));
-        self.core.opened(id, None, self.now);
+        self.core.opened(id, self.now);
     }
 
     fn refuse_handshake(&mut self, choice: usize) {
@@ -130,6 +182,11 @@ impl World {
         let Some(id) = self.pick(choice, true) else { return };
         let server = self.servers.get_mut(&id).unwrap();
         let Some(request) = server.requests.pop_front() else { return };
+        if request["type"] == "publish" {
+            let entry = self.write(&request);
+            let answer = json!({"type": "ok", "ref": request["ref"], "id": entry});
+            return self.servers.get_mut(&id).unwrap().frames.push_back(answer);
+        }
         let room = request["room"].as_str().unwrap();
         let log = &self.logs[room];
         let last = log.last().copied().unwrap_or(MessageId::MIN);
@@ -185,7 +242,13 @@ impl World {
                 }
                 Effect::Leave(id) | Effect::Abort(id) => drop(self.servers.remove(&id).unwrap()),
                 Effect::Emit(event) => self.see(event),
-                Effect::Published(..) | Effect::Finish => self.faults.push(format!("{effect:?}")),
+                Effect::Published(token, result) => {
+                    let twice = self.published.get_mut(&token).unwrap().1.replace(result);
+                    assert_eq!(twice, None, "{token} answered twice");
+                }
+                Effect::Answered(..) | Effect::Refresh(_) | Effect::Finish => {
+                    self.faults.push(format!("{effect:?}"));
+                }
             }
         }
     }
@@ -207,25 +270,49 @@ impl World {
     /// Lets everything that is under way arrive.
     fn settle(&mut self) {
         for _ in 0..200 {
-            self.wait(30_000);
+            self.wait(20_000);
             for link in 0..2 {
                 self.answer_handshake(link);
                 self.carry_out();
-                for _ in 0..4 {
+                for _ in 0..self.published.len() + 4 {
                     self.serve(link);
                     (0..self.last_id + 20).for_each(|_| self.deliver(link));
                 }
             }
             let done = self.servers.values().all(|server| server.frames.is_empty() && server.requests.is_empty());
             let all = self.servers.values().any(|server| server.rooms.len() == self.core.rooms.len());
-            if done && all && self.core.next.is_none() {
+            let answered = self.published.values().all(|(_, result)| result.is_some());
+            if done && all && answered && self.core.next.is_none() {
                 return;
             }
         }
         panic!("the session did not come to rest");
     }
 
+    /// Each publish once or never, as it was answered; those of a room in their order.
+    fn check_published(&self) {
+        for (token, (room, result)) in &self.published {
+            let written: Vec<_> = self.written.iter().filter(|(_, number, _)| number == token).collect();
+            match result.as_ref().unwrap() {
+                Ok(id) => assert_eq!(written, [&(*room, *token, *id)]),
+                Err(PublishError::Rejected { .. }) => assert_eq!(written, [&(*room, *token, MessageId::MIN); 0]),
+                Err(PublishError::Uncertain) => assert!(written.len() <= 1),
+                Err(error) => panic!("{token}: {error}"),
+            }
+        }
+        for room in ROOMS {
+            let tokens: Vec<_> = self
+                .written
+                .iter()
+                .filter(|(name, token, _)| *name == room && !self.limited.contains(token))
+                .map(|(_, token, _)| token)
+                .collect();
+            assert!(tokens.is_sorted(), "in {room}: {tokens:?}");
+        }
+    }
+
     fn check(&self) {
+        self.check_published();
         assert_eq!(self.faults, Vec::<String>::new());
         for (room, position) in &self.positions {
             let expected: Vec<_> = self.logs[room.as_str()].iter().copied().filter(|id| id > position).collect();

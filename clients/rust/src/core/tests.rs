@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Core, Effect, End, LinkId, Settings};
+use super::{Answer, Core, Effect, End, LinkId, Question, Settings};
 use crate::{Backoff, Event, MessageId, frame::Incoming};
 
 struct Script {
@@ -32,7 +32,7 @@ impl Script {
     }
 
     fn subscribe(&mut self, room: &str) -> Vec<String> {
-        self.core.subscribe(room.into(), None, self.now);
+        self.core.subscribe(room.into(), None, false, self.now);
         self.effects()
     }
 
@@ -43,7 +43,7 @@ impl Script {
     }
 
     fn open(&mut self, link: u32, node: &str) -> Vec<String> {
-        self.core.opened(LinkId(link), None, self.now);
+        self.core.opened(LinkId(link), self.now);
         self.frame(link, json!({"type": "welcome", "node": node, "session": "s", "heartbeatMs": 1000}))
     }
 
@@ -66,7 +66,8 @@ impl Script {
     }
 
     fn publish(&mut self, token: u64) -> Vec<String> {
-        self.core.publish(token, "lobby".into(), RawValue::from_string("{}".to_owned()).unwrap());
+        let payload = RawValue::from_string("{}".to_owned()).unwrap();
+        self.core.publish(token, "lobby".into(), payload, None, self.now);
         self.effects()
     }
 
@@ -85,13 +86,17 @@ fn describe(effect: &Effect) -> String {
         Effect::Send(link, text) => {
             let frame: Value = serde_json::from_str(text).unwrap();
             let part = |key: &str| frame.get(key).and_then(Value::as_str).map(|text| format!(" {text}"));
-            let parts: String = ["type", "room", "since"].into_iter().filter_map(part).collect();
+            let parts: String = ["type", "room", "since", "token"].into_iter().filter_map(part).collect();
             format!("send {}{parts}", link.0)
         }
         Effect::Leave(link) => format!("leave {}", link.0),
         Effect::Abort(link) => format!("abort {}", link.0),
         Effect::Published(token, Ok(id)) => format!("published {token} {id}"),
         Effect::Published(token, Err(error)) => format!("published {token} {error}"),
+        Effect::Answered(token, Ok(Answer::Presence(listing))) => format!("answered {token} {} there", listing.count),
+        Effect::Answered(token, Ok(Answer::History(page))) => format!("answered {token} {} past", page.messages.len()),
+        Effect::Answered(token, Err(error)) => format!("answered {token} {error}"),
+        Effect::Refresh(link) => format!("refresh {}", link.0),
         Effect::Finish => "finish".to_owned(),
         Effect::Emit(event) => describe_event(event),
     }
@@ -105,6 +110,9 @@ fn describe_event(event: &Event) -> String {
         Event::Repeated { id, .. } => format!("repeated {id}"),
         Event::Recovered { room, replayed } => format!("recovered {room} {replayed}"),
         Event::Resync { room, reason } => format!("resync {room} {reason}"),
+        Event::Presence { room, count, .. } => format!("presence {room} {count}"),
+        Event::Join { room, count, .. } => format!("join {room} {count}"),
+        Event::Leave { room, count, .. } => format!("leave {room} {count}"),
         Event::Drain { .. } => "drain".to_owned(),
         Event::Moved { from, to } => format!("moved {from} {to}"),
         Event::Disconnected { code, announced, .. } => format!("disconnected {code:?} announced={announced}"),
@@ -233,8 +241,9 @@ fn silence_for_two_heartbeats_is_a_dead_connection() {
 fn a_handshake_without_a_welcome_is_given_up() {
     let mut script = Script::new();
     assert_eq!(script.wait(0), ["open 1"]);
-    script.core.opened(LinkId(1), Some("token"), script.now);
-    assert_eq!(script.effects(), ["send 1 auth"]);
+    script.core.opened(LinkId(1), script.now);
+    script.core.authenticate(LinkId(1), Some("token"), None, script.now);
+    assert_eq!(script.effects(), ["send 1 auth token"]);
     assert_eq!(script.wait(9_999), NOTHING);
     assert_eq!(script.wait(1), ["abort 1", "connect failed retry=true", "open 2"]);
 }
@@ -327,18 +336,173 @@ fn a_refused_room_is_given_up_and_one_refused_for_a_moment_is_asked_for_again() 
 }
 
 #[test]
-fn a_publish_is_answered_once_whatever_happens() {
-    let mut script = Script::new();
-    assert_eq!(script.publish(1), ["published 1 not connected"]);
+fn a_publish_is_answered_with_its_id_or_its_refusal() {
     let mut script = Script::served();
     assert_eq!(script.publish(2), ["send 1 publish lobby"]);
     assert_eq!(script.frame(1, json!({"type": "ok", "ref": 2, "id": "8-0"})), ["published 2 8-0"]);
     script.publish(3);
     let refused = json!({"type": "error", "ref": 3, "code": "unavailable", "message": "no log"});
     assert_eq!(script.frame(1, refused), ["published 3 unavailable: no log"]);
-    script.publish(4);
-    let lines = script.closed(1, None);
-    assert_eq!(lines[0], "published 4 the connection broke before the answer came");
+}
+
+fn key(script: &mut Script) -> String {
+    std::iter::from_fn(|| script.core.effect())
+        .find_map(|effect| match effect {
+            Effect::Send(_, text) => {
+                serde_json::from_str::<Value>(&text).unwrap()["idempotencyKey"].as_str().map(ToOwned::to_owned)
+            }
+            _ => None,
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_publish_whose_answer_was_lost_is_sent_again_with_its_key() {
+    let mut script = Script::served();
+    let payload = || RawValue::from_string("{}".to_owned()).unwrap();
+    script.core.publish(1, "lobby".into(), payload(), None, script.now);
+    let first = key(&mut script);
+    script.core.publish(2, "lobby".into(), payload(), None, script.now);
+    assert_ne!(key(&mut script), first);
+    assert_eq!(script.closed(1, None), ["disconnected None announced=false"]);
+    script.wait(0);
+    script.core.opened(LinkId(2), script.now);
+    let text = json!({"type": "welcome", "node": "b", "session": "s"}).to_string();
+    script.core.frame(LinkId(2), &serde_json::from_str(&text).unwrap(), script.now);
+    assert_eq!(key(&mut script), first);
+    let answer = json!({"type": "ok", "ref": 2, "id": "8-0"});
+    assert_eq!(script.frame(2, answer), ["published 1 8-0", "send 2 publish lobby"], "one by one, in order");
+}
+
+#[test]
+fn what_was_sent_too_long_ago_is_not_sent_again() {
+    for (waited, expect) in
+        [(240_000, "send 2 publish lobby"), (240_001, "published 1 no answer came: it may have been published")]
+    {
+        let mut script = Script::served();
+        script.publish(1);
+        script.closed(1, None);
+        script.wait(waited);
+        assert!(script.open(2, "b").contains(&expect.to_owned()), "{waited}");
+    }
+}
+
+#[test]
+fn publishes_wait_for_a_connection_up_to_a_bound() {
+    let mut script = Script::new();
+    script.core.settings.queue = 2;
+    assert_eq!([script.publish(1), script.publish(2)], [NOTHING, NOTHING]);
+    assert_eq!(script.publish(3), ["published 3 too many publishes wait for a connection"]);
+    script.wait(0);
+    assert_eq!(script.open(1, "a"), ["connected a", "send 1 publish lobby"]);
+    assert_eq!(script.publish(4), NOTHING, "it does not overtake what has waited");
+    let limited = json!({"type": "error", "ref": 1, "code": "rate_limited", "message": ""});
+    assert_eq!(script.frame(1, limited), ["send 1 publish lobby"], "the same again");
+    for (reference, token) in [(2, 1), (3, 2)] {
+        let answer = json!({"type": "ok", "ref": reference, "id": "8-0"});
+        assert_eq!(script.frame(1, answer), [format!("published {token} 8-0"), "send 1 publish lobby".to_owned()]);
+    }
+    assert_eq!(script.frame(1, json!({"type": "ok", "ref": 4, "id": "9-0"})), ["published 4 9-0"]);
+    assert_eq!([script.publish(5), script.publish(6)].concat().len(), 2, "at once again");
+}
+
+#[test]
+fn without_a_queue_nothing_waits() {
+    let mut script = Script::new();
+    script.core.settings.queue = 0;
+    assert_eq!(script.publish(1), ["published 1 not connected"]);
+}
+
+#[test]
+fn a_session_that_ends_answers_what_waits() {
+    let mut script = Script::served();
+    script.publish(1);
+    script.closed(1, None);
+    script.publish(2);
+    script.core.close();
+    let lines = script.effects();
+    assert_eq!(lines[..2], ["published 1 no answer came: it may have been published", "published 2 not connected"]);
+    assert_eq!(script.publish(3), ["published 3 not connected"]);
+}
+
+#[test]
+fn a_refused_token_is_replaced_once() {
+    let mut script = Script::new();
+    script.core.settings.tokens = true;
+    script.wait(0);
+    script.open(1, "a");
+    assert_eq!(script.closed(1, Some(3000)), ["disconnected Some(3000) announced=false"]);
+    assert_eq!(script.wait(0), ["open 2"]);
+    script.core.authenticate(LinkId(2), Some("new"), None, script.now);
+    script.open(2, "a");
+    script.frame(2, json!({"type": "ok", "ref": 1}));
+    assert_eq!(script.closed(2, Some(3000)), ["disconnected Some(3000) announced=false"], "it was accepted in between");
+    script.wait(0);
+    script.open(3, "a");
+    assert_eq!(script.closed(3, Some(3000))[1..], ["closed", "finish"]);
+}
+
+#[test]
+fn a_token_is_refreshed_before_it_expires() {
+    for (good_for, after) in [(100, 80), (3600, 3540)] {
+        let mut script = Script::new();
+        script.core.settings.connect_timeout = Duration::from_hours(9);
+        script.wait(0);
+        script.core.authenticate(LinkId(1), Some("one"), Some(Duration::from_secs(good_for)), script.now);
+        assert_eq!(script.effects(), ["send 1 auth one"]);
+        assert_eq!(script.wait(after * 1000 - 1), NOTHING);
+        assert_eq!(script.wait(1), ["refresh 1"]);
+        script.core.authenticate(LinkId(1), Some("two"), None, script.now);
+        assert_eq!(script.effects(), ["send 1 auth two"]);
+    }
+}
+
+#[test]
+fn who_is_there_is_told_by_the_connection_that_serves() {
+    let mut script = Script::new();
+    script.core.subscribe("lobby".into(), None, true, script.now);
+    script.wait(0);
+    script.open(1, "a");
+    let subscribed = |reference| json!({"type": "subscribed", "ref": reference, "room": "lobby", "position": "5-0", "recovered": true});
+    assert_eq!(script.frame(1, subscribed(1)), ["subscribed lobby 5-0", "send 1 presence lobby"]);
+    let told =
+        |kind: &str, count: u64| json!({"type": kind, "room": "lobby", "members": [{"session": "s"}], "count": count});
+    let mut listing = told("presence", 1);
+    listing["ref"] = json!(2);
+    assert_eq!(script.frame(1, listing), ["presence lobby 1"]);
+    assert_eq!(script.frame(1, told("join", 2)), ["join lobby 2"]);
+    assert_eq!(script.frame(1, told("presence", 3)), ["presence lobby 3"], "unasked");
+    script.drain(1, 0, 1000);
+    script.wait(0);
+    script.open(2, "b");
+    assert_eq!(script.frame(2, told("join", 3)), NOTHING, "not yet");
+    assert_eq!(script.frame(2, subscribed(1)), ["recovered lobby 0", "leave 1", "moved a b", "send 2 presence lobby"]);
+    assert_eq!(script.frame(2, told("leave", 2)), ["leave lobby 2"]);
+}
+
+#[test]
+fn a_question_is_answered_once_whatever_happens() {
+    let ask = |script: &mut Script, token| {
+        script.core.ask(token, &Question::Presence { room: "lobby".into() });
+        script.effects()
+    };
+    let mut script = Script::new();
+    assert_eq!(ask(&mut script, 1), ["answered 1 not connected"]);
+    let mut script = Script::served();
+    assert_eq!(ask(&mut script, 2), ["send 1 presence lobby"]);
+    let answer = json!({"type": "presence", "ref": 2, "room": "lobby", "members": [], "count": 7});
+    assert_eq!(script.frame(1, answer), ["answered 2 7 there"]);
+    let question = Question::History { room: "lobby".into(), before: None, limit: Some(1) };
+    script.core.ask(3, &question);
+    assert_eq!(script.effects(), ["send 1 history lobby"]);
+    let messages = json!([{"id": "3-0", "timestamp": 1, "payload": 5}]);
+    let page = json!({"type": "history", "ref": 3, "room": "lobby", "messages": messages, "more": true});
+    assert_eq!(script.frame(1, page), ["answered 3 1 past"]);
+    ask(&mut script, 4);
+    let refused = json!({"type": "error", "ref": 4, "code": "unavailable", "message": "away"});
+    assert_eq!(script.frame(1, refused), ["answered 4 unavailable: away"]);
+    ask(&mut script, 5);
+    assert_eq!(script.closed(1, None)[0], "answered 5 not connected");
 }
 
 #[test]
@@ -381,7 +545,7 @@ fn closing_leaves_every_connection_and_ends_the_session() {
 #[test]
 fn a_first_subscription_may_resume_from_a_cursor_of_an_earlier_life() {
     let mut script = Script::new();
-    script.core.subscribe("lobby".into(), Some(MessageId::new(2, 0)), script.now);
+    script.core.subscribe("lobby".into(), Some(MessageId::new(2, 0)), false, script.now);
     script.wait(0);
     assert_eq!(script.open(1, "a"), ["connected a", "send 1 subscribe lobby 2-0"]);
     let answer =

@@ -104,7 +104,7 @@ fn decide(shared: &Shared, room: usize, number: u64, result: Result<MessageId, P
 fn may_be_written(error: &PublishError) -> bool {
     match error {
         PublishError::Uncertain => true,
-        PublishError::NotConnected => false,
+        PublishError::NotConnected | PublishError::QueueFull => false,
         PublishError::Rejected { code, .. } => code == "unavailable",
     }
 }
