@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn the_expiry_is_read_from_a_jwt_and_from_nothing_else() {
         let token = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
-        assert_eq!(expiry(&token(r#"{"sub":"a","exp":1764000000}"#)), Some(Duration::from_secs(1_764_000_000)));
+        assert_eq!(expiry(&token(r#"{"sub":"a","exp":1764000001}"#)), Some(Duration::from_secs(1_764_000_001)));
         for other in ["opaque", "", "a.b.c", &token("{}"), &token(r#"{"exp":"soon"}"#), &token(r#"{"exp":-1}"#)] {
             assert_eq!(expiry(other), None, "{other}");
         }

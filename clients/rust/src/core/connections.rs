@@ -194,7 +194,7 @@ impl Core {
 
 /// Early enough that the next one is there in time.
 fn refresh_after(good_for: Duration) -> Duration {
-    good_for - (good_for / 5).min(Duration::from_mins(1))
+    good_for.saturating_sub((good_for / 5).min(Duration::from_mins(1)))
 }
 
 fn verdict(end: &End) -> (Retry, String) {

@@ -147,7 +147,7 @@ impl Core {
             Some(Pending::Subscribe { room, .. }) if passes(&code) => self.ask_again(id, &room, now),
             Some(Pending::Subscribe { room, .. }) => self.give_up(room, code, message),
             Some(Pending::Auth | Pending::Unsubscribe | Pending::Members) | None => {
-                self.emit(Event::Error { code, message })
+                self.emit(Event::Error { code, message });
             }
         }
     }

@@ -58,6 +58,9 @@ struct Server {
     rooms: Vec<String>,
 }
 
+/// What became of a publish.
+type Fate = Result<MessageId, PublishError>;
+
 struct World {
     core: Core,
     now: Duration,
@@ -67,7 +70,7 @@ struct World {
     seen: BTreeMap<String, Vec<MessageId>>,
     last_id: u64,
     /// What was published: its room, and what became of it.
-    published: BTreeMap<Token, (&'static str, Option<Result<MessageId, PublishError>>)>,
+    published: BTreeMap<Token, (&'static str, Option<Fate>)>,
     /// What was written for a publish, in order.
     written: Vec<(&'static str, Token, MessageId)>,
     keys: BTreeMap<String, MessageId>,

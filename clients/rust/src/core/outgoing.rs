@@ -18,7 +18,7 @@ use super::{
 use crate::{PublishError, RequestError};
 
 /// Gateways remember a key for five minutes; what was first sent longer ago than this is not sent again.
-const REMEMBERED: Duration = Duration::from_secs(240);
+const REMEMBERED: Duration = Duration::from_mins(4);
 
 /// The publishes that have no answer yet.
 #[derive(Debug)]
