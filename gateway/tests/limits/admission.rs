@@ -123,7 +123,7 @@ async fn handshakes_per_second_admits_a_second_of_them_at_once_and_then_the_rate
 #[tokio::test]
 async fn room_ids_in_the_url_have_up_to_200_bytes() {
     let gateway = Gateway::start("", None).await;
-    let cases = [("a".repeat(1), 101), ("a".repeat(199), 101), ("a".repeat(200), 101), ("a".repeat(201), 400)];
+    let cases = [("a".into(), 101), ("a".repeat(199), 101), ("a".repeat(200), 101), ("a".repeat(201), 400)];
     for (room, status) in cases {
         assert_eq!(knock(&gateway, HERE, &format!("room={room}")).await.status, status, "{} bytes", room.len());
     }
