@@ -246,3 +246,18 @@ async fn publishes_of_one_client_keep_their_order() {
         assert_eq!(member.message().await.1, json!(n));
     }
 }
+
+#[tokio::test]
+async fn what_is_said_right_before_good_bye_is_published() {
+    let redis = RedisServer::start(&[]).await;
+    let gateway = Gateway::start("", Some(&redis.url())).await;
+    gateway.connected().await;
+    let mut member = gateway.client().await;
+    member.subscribe("a").await;
+    for n in 0..20 {
+        let mut raw = support::Client::raw(gateway.public, "room=a").await;
+        raw.send_text(&n.to_string()).await;
+        raw.leave().await;
+        assert_eq!(member.message().await.1, json!(n));
+    }
+}
