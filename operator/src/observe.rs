@@ -11,6 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use wscluster_crds::spec::SecretRef;
 use wscluster_crds::{WsCluster, labels};
 
 use crate::desired::Wanted;
@@ -18,7 +19,7 @@ use crate::desired::keys::Entropy;
 use crate::error::ReconcileError;
 use crate::kinds::Kind;
 use crate::recent::{self, Recent};
-use crate::secrets::{Address, Secrets};
+use crate::secrets::{Address, Certificates, Secrets};
 use crate::watches::Stores;
 use crate::{gateways, streams};
 
@@ -211,6 +212,18 @@ impl Observer {
             None => None,
         };
         Ok(Address::of(redis, secret.as_deref()))
+    }
+
+    /// The certificates for Redis.
+    pub async fn certificates(&self, cluster: &WsCluster) -> Result<Certificates, ReconcileError> {
+        let Some(tls) = &cluster.spec.redis.tls else { return Ok(Certificates::default()) };
+        let namespace = cluster.namespace().unwrap_or_default();
+        let read = async |reference: &Option<SecretRef>| {
+            let Some(SecretRef { name }) = reference else { return Ok(None) };
+            self.secrets.get(&namespace, name).await.map_err(ReconcileError::api(format!("read Secret {name}")))
+        };
+        let (authority, own) = (read(&tls.ca_secret_ref).await?, read(&tls.client_cert_secret_ref).await?);
+        Ok(Certificates::of(authority.as_deref(), own.as_deref()))
     }
 }
 

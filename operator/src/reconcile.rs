@@ -20,7 +20,7 @@ use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::observe::{Observed, Observer};
 use crate::plan::{self, Finalizer, Plan};
-use crate::secrets::Address;
+use crate::secrets::{Address, Certificates};
 use crate::workers::{Poke, Workers};
 use crate::{gateways, streams};
 
@@ -126,13 +126,13 @@ impl Context {
             entropy: std::array::from_fn(|_| rand::random()),
             failures: Vec::new(),
         };
-        observed.redis = self.redis(cluster, &observed.address);
+        observed.redis = self.redis(cluster, &observed.address, known.certificates(cluster).await?);
         observed.gateways = self.gateways(cluster, &observed)?;
         Ok(observed)
     }
 
     /// What is known of Redis; sees to it that somebody looks.
-    fn redis(&self, cluster: &WsCluster, address: &Address) -> streams::report::Report {
+    fn redis(&self, cluster: &WsCluster, address: &Address, certificates: Certificates) -> streams::report::Report {
         let uid = cluster.uid().unwrap_or_default();
         let Address::Known(url) = address else {
             self.redis.end(&uid);
@@ -140,6 +140,7 @@ impl Context {
         };
         let target = streams::Target {
             url: url.clone(),
+            certificates,
             namespace: cluster.namespace().unwrap_or_default(),
             streams: cluster.spec.redis.streams.clone(),
             resume_window_seconds: cluster.spec.drain.resume_window_seconds,

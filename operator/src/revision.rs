@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference, ResourceRequireme
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wscluster_crds::WsClusterSpec;
-use wscluster_crds::spec::{PodTemplate, SecretKeyRef};
+use wscluster_crds::spec::{PodTemplate, RedisTls, SecretKeyRef};
 
 use crate::budget::behind_aws;
 use crate::compare::hex;
@@ -38,6 +38,8 @@ struct Visible<'a> {
     redis_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis_secret: Option<&'a SecretKeyRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis_tls: Option<&'a RedisTls>,
     key_prefix: &'a str,
     drain_timeout_seconds: i64,
     drain_min_seconds: String,
@@ -56,6 +58,7 @@ impl<'a> Visible<'a> {
             pod_template: spec.gateway.pod_template.as_ref(),
             redis_url: spec.redis.url.as_deref(),
             redis_secret: spec.redis.url_secret_ref.as_ref(),
+            redis_tls: spec.redis.tls.as_ref(),
             key_prefix: &spec.redis.streams.key_prefix,
             drain_timeout_seconds: spec.drain.timeout_seconds,
             // Only where the grace period depends on it does the way in make a revision.

@@ -70,6 +70,23 @@ impl Address {
     }
 }
 
+/// Certificates for Redis, as PEM. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// The authority of the server's certificate.
+    pub authority: Option<Vec<u8>>,
+    /// A certificate of our own, and its key.
+    pub own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Certificates {
+    /// What the Secrets hold. What is missing there is missing here, and Redis then refuses.
+    pub fn of(authority: Option<&Secret>, own: Option<&Secret>) -> Self {
+        let value = |secret: Option<&Secret>, key: &str| Some(secret?.data.as_ref()?.get(key)?.0.clone());
+        Self { authority: value(authority, "ca.crt"), own: value(own, "tls.crt").zip(value(own, "tls.key")) }
+    }
+}
+
 /// Reads Secrets.
 pub struct Secrets {
     client: Client,

@@ -201,6 +201,10 @@ fn owners<K: Resource>(object: &K) -> impl Iterator<Item = ObjectRef<WsCluster>>
 
 /// Whether a cluster's spec names a Secret.
 fn uses(cluster: &WsCluster, secret: &PartialObjectMeta<Secret>) -> bool {
-    let named = cluster.spec.redis.url_secret_ref.as_ref().map(|reference| reference.name.as_str());
-    cluster.namespace() == secret.namespace() && named == Some(secret.name_any().as_str())
+    let redis = &cluster.spec.redis;
+    let tls = redis.tls.as_ref();
+    let certificates = tls.map(|tls| [tls.ca_secret_ref.as_ref(), tls.client_cert_secret_ref.as_ref()]);
+    let certificates = certificates.into_iter().flatten().flatten().map(|reference| reference.name.as_str());
+    let mut named = redis.url_secret_ref.iter().map(|reference| reference.name.as_str()).chain(certificates);
+    cluster.namespace() == secret.namespace() && named.any(|name| name == secret.name_any())
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use wscluster_crds::spec::Streams;
 use wscluster_operator::metrics::Metrics;
+use wscluster_operator::secrets::Certificates;
 use wscluster_operator::streams::connect::{Place, identify};
 use wscluster_operator::streams::report::{Fault, Reachability, Report};
 use wscluster_operator::streams::rules::Rules;
@@ -186,6 +187,7 @@ async fn a_redis_that_comes_back_is_noticed() {
     let port = free_port();
     let target = Target {
         url: format!("redis://127.0.0.1:{port}"),
+        certificates: Certificates::default(),
         namespace: "default".to_owned(),
         streams: Streams::default(),
         resume_window_seconds: 120,

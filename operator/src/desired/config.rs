@@ -36,6 +36,8 @@ pub fn config_map(wanted: &Wanted<'_>) -> Value {
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     max_connections: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<RedisFiles>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     proxy_protocol: bool,
     streams: Streams<'a>,
@@ -44,6 +46,17 @@ struct Settings<'a> {
     heartbeat: &'a Heartbeat,
     drain: Drain,
     auth: Auth<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RedisFiles {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -85,6 +98,7 @@ impl<'a> Settings<'a> {
         let (spec, budget) = (wanted.spec, &wanted.budget);
         Self {
             max_connections: spec.gateway.max_connections,
+            redis: redis_files(spec),
             proxy_protocol: spec.service.proxy_protocol,
             streams: streams(spec),
             limits: &spec.limits,
@@ -103,6 +117,17 @@ impl<'a> Settings<'a> {
             auth: Auth { allowed_origins: &spec.auth.allowed_origins, anonymous: spec.auth.effective_anonymous() },
         }
     }
+}
+
+/// Where the certificates for Redis are mounted.
+fn redis_files(spec: &WsClusterSpec) -> Option<RedisFiles> {
+    let tls = spec.redis.tls.as_ref()?;
+    let own = |file| tls.client_cert_secret_ref.as_ref().map(|_| format!("{}/{file}", super::pod::REDIS_CERTIFICATE));
+    Some(RedisFiles {
+        ca_file: tls.ca_secret_ref.as_ref().map(|_| format!("{}/ca.crt", super::pod::REDIS_AUTHORITY)),
+        cert_file: own("tls.crt"),
+        key_file: own("tls.key"),
+    })
 }
 
 fn streams(spec: &WsClusterSpec) -> Streams<'_> {

@@ -15,6 +15,10 @@ pub const CONTAINER: &str = "gateway";
 const PROGRAM: &str = "/usr/bin/wscluster-gateway";
 const SETTINGS_DIRECTORY: &str = "/etc/wscluster/gateway";
 const KEYS_DIRECTORY: &str = "/etc/wscluster/keys";
+/// Where the authority of Redis' certificate is mounted.
+pub(super) const REDIS_AUTHORITY: &str = "/etc/wscluster/redis-ca";
+/// Where the gateway's own certificate for Redis is mounted.
+pub(super) const REDIS_CERTIFICATE: &str = "/etc/wscluster/redis-cert";
 const RUN_DIRECTORY: &str = "/run/wscluster";
 /// User and group of the image.
 const USER: i64 = 65_532;
@@ -71,11 +75,7 @@ fn pod_spec(wanted: &Wanted<'_>, extra: &PodTemplate) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container(wanted)],
-        "volumes": [
-            {"name": "settings", "configMap": {"name": wanted.name.config()}},
-            {"name": "keys", "secret": {"secretName": wanted.name.keys()}},
-            {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        ],
+        "volumes": volumes(wanted),
     })
 }
 
@@ -104,12 +104,37 @@ fn container(wanted: &Wanted<'_>) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": true},
-            {"name": "keys", "mountPath": KEYS_DIRECTORY, "readOnly": true},
-            {"name": "run", "mountPath": RUN_DIRECTORY},
-        ],
+        "volumeMounts": mounts(wanted),
     })
+}
+
+fn volumes(wanted: &Wanted<'_>) -> Vec<Value> {
+    let own = [
+        json!({"name": "settings", "configMap": {"name": wanted.name.config()}}),
+        json!({"name": "keys", "secret": {"secretName": wanted.name.keys()}}),
+        json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
+    ];
+    let secret = |(name, secret, _): (_, &String, _)| json!({"name": name, "secret": {"secretName": secret}});
+    own.into_iter().chain(certificates(wanted).map(secret)).collect()
+}
+
+fn mounts(wanted: &Wanted<'_>) -> Vec<Value> {
+    let own = [
+        json!({"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": true}),
+        json!({"name": "keys", "mountPath": KEYS_DIRECTORY, "readOnly": true}),
+        json!({"name": "run", "mountPath": RUN_DIRECTORY}),
+    ];
+    let mount = |(name, _, path)| json!({"name": name, "mountPath": path, "readOnly": true});
+    own.into_iter().chain(certificates(wanted).map(mount)).collect()
+}
+
+/// The certificates for Redis: volume, Secret, and where it is mounted.
+fn certificates<'a>(wanted: &'a Wanted<'_>) -> impl Iterator<Item = (&'static str, &'a String, &'static str)> {
+    let tls = wanted.spec.redis.tls.as_ref();
+    let authority = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
+    let own = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
+    let authority = authority.map(|secret| ("redis-ca", &secret.name, REDIS_AUTHORITY));
+    authority.into_iter().chain(own.map(|secret| ("redis-cert", &secret.name, REDIS_CERTIFICATE)))
 }
 
 fn environment(wanted: &Wanted<'_>) -> Vec<Value> {

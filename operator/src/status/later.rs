@@ -20,17 +20,12 @@ pub fn of(spec: &WsClusterSpec) -> Later {
 }
 
 fn set(spec: &WsClusterSpec) -> Vec<&'static str> {
-    let redis = &spec.redis;
-    let url = redis.url.as_deref().unwrap_or_default();
     let named = |fields: &[(bool, &'static str)]| -> Vec<&'static str> {
         fields.iter().filter(|(set, _)| *set).map(|(_, field)| *field).collect()
     };
     let mut fields = named(&[
         (spec.autoscaling.is_some(), "spec.autoscaling"),
         (spec.route.is_some(), "spec.route"),
-        (redis.tls.is_some(), "spec.redis.tls"),
-        (url.contains("+sentinel://"), "spec.redis.url with +sentinel"),
-        (url.contains("+cluster://"), "spec.redis.url with +cluster"),
         (spec.rebalance != Rebalance::default(), "spec.rebalance"),
     ]);
     fields.extend(named(&service(&spec.service)));
@@ -111,13 +106,6 @@ mod tests {
         ] {
             assert_eq!(set_in(&format!("{redis}{yaml}")), [field], "{yaml}");
         }
-        for (yaml, field) in [
-            ("redis: {url: 'redis+sentinel://r:1/m'}", "spec.redis.url with +sentinel"),
-            ("redis: {url: 'redis+cluster://r:1'}", "spec.redis.url with +cluster"),
-            ("redis: {url: 'rediss://r:1', tls: {caSecretRef: {name: a}}}", "spec.redis.tls"),
-        ] {
-            assert_eq!(set_in(yaml), [field], "{yaml}");
-        }
     }
 
     #[test]
@@ -131,6 +119,13 @@ mod tests {
             "observability: {podMonitor: disabled}",
         ] {
             assert!(set_in(&format!("{redis}{yaml}")).is_empty(), "{yaml}");
+        }
+        for yaml in [
+            "redis: {url: 'redis+sentinel://r:1/m'}",
+            "redis: {url: 'redis+cluster://r:1'}",
+            "redis: {url: 'rediss://r:1', tls: {caSecretRef: {name: a}}}",
+        ] {
+            assert!(set_in(yaml).is_empty(), "{yaml}");
         }
     }
 }

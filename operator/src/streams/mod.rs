@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep};
 use wscluster_crds::spec::Streams;
 
 use crate::metrics::Metrics;
+use crate::secrets::Certificates;
 use crate::workers::Publisher;
 use connect::{Failure, Place, identify};
+use redis::aio::MultiplexedConnection;
 use report::Report;
 use rules::Rules;
-use sweep::{Step, Sweep};
+use sweep::{Pass, Sweep};
 
 /// Time between two checks that Redis answers.
 const CHECK: Duration = Duration::from_secs(10);
@@ -32,6 +34,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 pub struct Target {
     /// The URL, with credentials.
     pub url: String,
+    /// Certificates for TLS.
+    pub certificates: Certificates,
     /// Namespace of the WsCluster, in which host names without a dot are meant.
     pub namespace: String,
     /// How streams are kept.
@@ -68,35 +72,72 @@ async fn attempts(target: &Target, reports: &mut Publisher<Report>, metrics: &Me
     }
 }
 
-/// From connecting to the first failure.
+/// From connecting to the first failure, or until other servers are the masters.
 async fn session(target: &Target, reports: &mut Publisher<Report>, metrics: &Metrics) -> Result<Infallible, Failure> {
-    let place = Place::parse(&target.url, &target.namespace)?;
+    let place = Place::parse(&target.url, &target.namespace)?.with_certificates(target.certificates.clone());
     reports.update(|report| report.host = place.host());
-    let mut redis = place.connect().await?;
-    let (rules, mut sweep) = (Rules::new(&target.streams), Sweep::default());
-    let mut next_sweep = Instant::now();
+    let rules = Rules::new(&target.streams);
     loop {
-        let identity = identify(&mut redis).await?;
-        reports.update(|report| report.reachability = identity);
-        if target.sweep && Instant::now() >= next_sweep {
-            let step = sweep.step(&mut redis, &rules).await;
-            metrics.swept(step.as_ref().ok());
-            match step {
-                Ok(step) => reports.update(|report| note(report, step, target.resume_window_seconds)),
-                Err(error) if error.is_io_error() => return Err(error.into()),
-                Err(error) => reports.update(|report| report.sweep_failure = Some(error.to_string())),
-            }
-            next_sweep = Instant::now() + SWEEP;
+        let masters = place.masters().await?;
+        let mut sweeps = Vec::new();
+        for master in &masters {
+            sweeps.push(Server { redis: place.connect_to(master).await?, sweep: Sweep::default(), pass: None });
         }
-        sleep(CHECK).await;
+        let mut next_sweep = Instant::now();
+        while place.masters().await? == masters {
+            let identity = identify(&mut sweeps[0].redis).await?;
+            reports.update(|report| report.reachability = place.named(identity));
+            if target.sweep && Instant::now() >= next_sweep {
+                sweep_all(&mut sweeps, &rules, target, reports, metrics).await?;
+                next_sweep = Instant::now() + SWEEP;
+            }
+            sleep(CHECK).await;
+        }
     }
 }
 
-fn note(report: &mut Report, step: Step, resume_window_seconds: i64) {
-    report.trimmed_entries += step.trimmed;
+/// One master.
+struct Server {
+    redis: MultiplexedConnection,
+    sweep: Sweep,
+    /// What its last whole pass found.
+    pass: Option<Pass>,
+}
+
+async fn sweep_all(
+    servers: &mut [Server],
+    rules: &Rules,
+    target: &Target,
+    reports: &mut Publisher<Report>,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    for server in servers.iter_mut() {
+        let step = server.sweep.step(&mut server.redis, rules).await;
+        metrics.swept(step.as_ref().ok());
+        match step {
+            Ok(step) => {
+                server.pass = step.finished.or(server.pass);
+                reports.update(|report| report.trimmed_entries += step.trimmed);
+            }
+            // Also a master that is none any more: whoever is, is looked for.
+            Err(error) if error.is_io_error() || error.code() == Some("READONLY") => return Err(error.into()),
+            Err(error) => {
+                reports.update(|report| report.sweep_failure = Some(error.to_string()));
+                return Ok(());
+            }
+        }
+    }
+    let passes: Option<Vec<Pass>> = servers.iter().map(|server| server.pass).collect();
+    reports.update(|report| note(report, passes.as_deref(), target.resume_window_seconds));
+    Ok(())
+}
+
+/// What is known once every master was swept.
+fn note(report: &mut Report, passes: Option<&[Pass]>, resume_window_seconds: i64) {
     report.sweep_failure = None;
-    if let Some(pass) = step.finished {
-        report.rooms = Some(pass.rooms);
-        report.headroom_seconds = pass.shortest_hold.map(|hold| hold / 1000 - resume_window_seconds);
+    if let Some(passes) = passes {
+        report.rooms = Some(passes.iter().map(|pass| pass.rooms).sum());
+        let shortest = passes.iter().filter_map(|pass| pass.shortest_hold).min();
+        report.headroom_seconds = shortest.map(|hold| hold / 1000 - resume_window_seconds);
     }
 }
