@@ -15,6 +15,7 @@ use crate::log::redis::{Address, RedisLog};
 use crate::log::{Feed, Log};
 use crate::metrics::{Metrics, Snapshot};
 use crate::presence::{MemoryRoster, Presence, RedisRoster, Roster};
+use crate::replay::Replays;
 use crate::session::Bucket;
 use crate::shard::Connections;
 use crate::socket::Shards;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// Who is in the rooms.
     pub presence: Arc<Presence>,
+    /// What clients that resume are given.
+    pub replays: Replays,
     /// The connections.
     pub connections: Arc<Connections>,
     /// The metrics.
@@ -88,6 +91,7 @@ impl Shared {
             drain: Drain::new(Arc::clone(&parts.settings), Arc::clone(&connections), Arc::clone(&metrics)),
             settings: Arc::clone(&parts.settings),
             presence,
+            replays: Replays::default(),
             hub,
             connections,
             metrics,

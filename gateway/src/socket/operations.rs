@@ -54,7 +54,7 @@ async fn try_join(
     // Live first, then the past: nothing falls between.
     let position = shared.hub.join(room, connection).await?;
     let Some(since) = since else { return Ok((position, None)) };
-    let replay = replay::read(&**shared.hub.log(), room, since, &shared.config()).await?;
+    let replay = shared.replays.read(&**shared.hub.log(), room, since, position, &shared.config()).await?;
     Ok((position, Some(replay)))
 }
 

@@ -73,7 +73,7 @@ impl Gateway {
         let (shutdown, receiver) = mpsc::channel(4);
         let parts = Parts {
             settings: Arc::clone(&settings),
-            redis: redis.map(|url| Address::parse(url).unwrap()),
+            redis: redis.map(|url| Address::parse(url).unwrap().with_certificates(&settings.load().redis).unwrap()),
             node: "test".into(),
             admin_token: token.map(ToOwned::to_owned),
             api_key_file,

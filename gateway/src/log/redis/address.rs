@@ -61,6 +61,10 @@ impl Address {
         if !["redis", "rediss"].contains(&plain) {
             return Err(bad());
         }
+        if plain == "rediss" {
+            // Several crates speak TLS; the process picks one implementation for all of them, once.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let (rest, extra) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = authority
