@@ -17,6 +17,7 @@ pub mod error;
 pub mod handshake;
 pub mod hub;
 pub mod idempotency;
+mod json;
 pub mod log;
 pub mod metrics;
 mod origin;

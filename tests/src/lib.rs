@@ -8,6 +8,7 @@ pub mod image;
 pub mod packages;
 pub mod peers;
 pub mod progress;
+pub mod python;
 pub mod tools;
 
 /// What a binary that uses the testbed calls first in `main`: a node's processes are this same program, started anew in

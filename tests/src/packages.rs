@@ -33,6 +33,12 @@ const NEEDED: &[Need] = &[
 /// What the tests of the TypeScript client need besides.
 const CLIENTS: &[Need] = &[("nodejs", "node"), ("npm", "npm"), ("chromium", "/usr/bin/chromium")];
 
+/// What the tests of the HTTP side need besides.
+const HTTP: &[Need] = &[("prometheus", "prometheus"), ("python3-venv", PYTHON_VENV)];
+
+/// What that package brings, whatever the version of Python: the wheels that an environment begins with.
+const PYTHON_VENV: &str = "/usr/share/python-wheels";
+
 /// Says no to every service that is about to start.
 const POLICY: &str = "#!/bin/sh\n# Written by the WsCluster testbed while it installs packages.\nexit 101\n";
 
@@ -71,6 +77,11 @@ pub fn ensure_redis() -> Result<()> {
 /// The same for what the tests of the TypeScript client need: Node, npm and Chromium.
 pub fn ensure_clients() -> Result<()> {
     ensure_of(CLIENTS.iter())
+}
+
+/// The same for what the tests of the HTTP side need: Prometheus, and environments for Python tools.
+pub fn ensure_http() -> Result<()> {
+    ensure_of(HTTP.iter())
 }
 
 fn ensure_of(needed: impl Iterator<Item = &'static Need> + Clone) -> Result<()> {

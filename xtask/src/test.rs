@@ -16,7 +16,7 @@ use crate::site::Site;
 #[derive(Args)]
 pub(crate) struct TestArgs {
     /// One suite, or the tests of one whose name contains a text: `e2e`, `e2e::rollout`, `unit::session`.
-    /// Suites: checks, unit, clients, testbed, api, operator, chart, e2e.
+    /// Suites: checks, unit, clients, http, testbed, api, operator, chart, e2e.
     filter: Option<String>,
     /// Leave out everything that needs a cluster.
     #[arg(long)]
@@ -39,14 +39,17 @@ enum Suite {
     Unit,
     /// The TypeScript client, in Node and in Chromium.
     Clients,
+    /// The HTTP side, judged by tools that were not made for it.
+    Http,
     /// A test binary of the `tests` crate: its name, and whether it is given the shared cluster.
     Cluster { name: &'static str, shared: bool },
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite::Checks,
     Suite::Unit,
     Suite::Clients,
+    Suite::Http,
     Suite::Cluster { name: "testbed", shared: false },
     Suite::Cluster { name: "api", shared: true },
     Suite::Cluster { name: "operator", shared: true },
@@ -60,6 +63,7 @@ impl Suite {
             Self::Checks => "checks",
             Self::Unit => "unit",
             Self::Clients => "clients",
+            Self::Http => "http",
             Self::Cluster { name, .. } => name,
         }
     }
@@ -179,6 +183,7 @@ impl<'a> Run<'a> {
                 Suite::Checks => self.checks()?,
                 Suite::Unit => self.unit()?,
                 Suite::Clients => self.clients()?,
+                Suite::Http => self.http()?,
                 Suite::Cluster { name, shared } => {
                     if shared && cluster.is_none() {
                         cluster = Some(site(args)?);
@@ -214,6 +219,20 @@ impl<'a> Run<'a> {
         self.tests("unit: harness", &["--package", "wscluster-tests", "--lib"], None)
     }
 
+    /// Builds the gateway as the unit tests do: with another choice of packages its dependencies would have other features
+    /// and be compiled anew.
+    fn gateway(&self) -> Result<()> {
+        let arguments = ["build", "--workspace", "--exclude", "wscluster-tests", "--bin", "wscluster-gateway"];
+        let (built, _) = self.cargo("gateway", &arguments, None)?;
+        ensure!(built, "the gateway does not compile");
+        Ok(())
+    }
+
+    fn http(&mut self) -> Result<()> {
+        self.gateway()?;
+        self.tests("http", &["--package", "wscluster-tests", "--test", "http"], None)
+    }
+
     fn cluster_suite(&mut self, name: &str, cluster: Option<&Site>) -> Result<()> {
         self.tests(name, &["--package", "wscluster-tests", "--test", name], cluster)
     }
@@ -238,6 +257,7 @@ impl<'a> Run<'a> {
         let mut command = Command::new(env!("CARGO"));
         command.args(arguments).current_dir(crate::workspace::root());
         command.env("WSCLUSTER_TEST_LOGS", &self.logs).env_remove("KUBECONFIG");
+        command.env("WSCLUSTER_GATEWAY", crate::workspace::target().join("debug/wscluster-gateway"));
         if let Some(cluster) = cluster {
             cluster.configure(&mut command);
         }
@@ -311,12 +331,12 @@ mod tests {
     #[test]
     fn fast_leaves_out_what_needs_a_cluster() {
         let names: Vec<_> = choose(None, true, false).expect("suites").into_iter().map(Suite::name).collect();
-        assert_eq!(names, ["checks", "unit", "clients"]);
+        assert_eq!(names, ["checks", "unit", "clients", "http"]);
     }
 
     #[test]
     fn on_a_cluster_of_the_users_the_testbed_is_not_tested() {
         let names: Vec<_> = choose(None, false, true).expect("suites").into_iter().map(Suite::name).collect();
-        assert_eq!(names, ["checks", "unit", "clients", "api", "operator", "chart", "e2e"]);
+        assert_eq!(names, ["checks", "unit", "clients", "http", "api", "operator", "chart", "e2e"]);
     }
 }

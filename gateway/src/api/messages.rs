@@ -23,6 +23,7 @@ use crate::clock;
 use crate::entry::{EntryId, Text};
 use crate::error::LogError;
 use crate::idempotency::IdempotencyKey;
+use crate::json;
 use crate::room::RoomId;
 
 /// Most messages of one batch.
@@ -35,17 +36,31 @@ const ENVELOPE: usize = 1024;
 const LONGEST_KEY: usize = 190;
 
 /// A message to be written.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(super) struct NewMessage<'a> {
     /// Any JSON, delivered as it was sent. At most `limits.maxMessageBytes`.
-    #[serde(borrow, deserialize_with = "present")]
     #[schema(value_type = serde_json::Value)]
     payload: &'a RawValue,
     /// With the same key for the same room within 5 minutes nothing is written again, and the id is the one of then.
     /// It is above the header.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200, pattern = "^[ -~]+$")]
     idempotency_key: Option<IdempotencyKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow, deserialize_with = "present")]
+    payload: &'a RawValue,
+    idempotency_key: Option<IdempotencyKey>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for NewMessage<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Fields { payload, idempotency_key } = json::nested(deserializer)?;
+        Ok(Self { payload, idempotency_key })
+    }
 }
 
 /// `null` is a payload, too.
@@ -158,8 +173,11 @@ pub(super) async fn write(
 /// The header `Idempotency-Key`, as it was sent.
 fn key_in(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=LONGEST_KEY).contains(&text.len()));
-    text.map(Some).ok_or_else(|| Problem::bad(format!("Idempotency-Key: use 1 to {LONGEST_KEY} characters of ASCII")))
+    let fits =
+        |text: &&str| (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = value.to_str().ok().filter(fits);
+    let remedy = || format!("Idempotency-Key: use 1 to {LONGEST_KEY} characters of ASCII without spaces");
+    text.map(Some).ok_or_else(|| Problem::bad(remedy()))
 }
 
 fn idempotency_key(text: &str) -> Result<IdempotencyKey, Problem> {

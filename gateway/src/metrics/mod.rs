@@ -2,6 +2,7 @@
 //! `docs/metrics.md`. No label is a room, a user or anything that a client chose.
 
 mod auth;
+mod classic;
 mod config;
 mod connections;
 mod drain;
@@ -95,6 +96,11 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registered.registry).expect("writing to a string does not fail");
         out
+    }
+
+    /// The same in Prometheus' older text format.
+    pub fn render_classic(&self, now: &Snapshot) -> String {
+        classic::from_openmetrics(&self.render(now))
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::Code;
 use crate::entry::{EntryId, Text};
 use crate::idempotency::IdempotencyKey;
+use crate::json;
 use crate::room::RoomId;
 
 /// A client's request, understood.
@@ -118,7 +119,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 
 /// Understands a client's frame.
 pub fn parse(text: &str) -> Result<Request, Refusal> {
-    let frame: Incoming<'_> = serde_json::from_str(text)
+    let frame: Incoming<'_> = json::object(text)
         .map_err(|error| Refusal::new(reference_of(text), Code::BadRequest, format!("not a valid frame: {error}")))?;
     let reference = frame.reference;
     match &*frame.kind {

@@ -46,9 +46,17 @@ async fn ready(State(shared): Gateway) -> Response {
     }
 }
 
-async fn metrics(State(shared): Gateway) -> Response {
+/// In OpenMetrics for who asks for it, as Prometheus does; else in the older text format, which everything reads.
+async fn metrics(State(shared): Gateway, headers: HeaderMap) -> Response {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, OPENMETRICS)], shared.metrics.render(&shared.snapshot())).into_response()
+    const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let now = shared.snapshot();
+    if accept.contains("application/openmetrics-text") {
+        ([(header::CONTENT_TYPE, OPENMETRICS)], shared.metrics.render(&now)).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, CLASSIC)], shared.metrics.render_classic(&now)).into_response()
+    }
 }
 
 async fn connections(State(shared): Gateway) -> Response {

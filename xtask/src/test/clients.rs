@@ -43,8 +43,7 @@ impl Run<'_> {
         let started = Instant::now();
         let (installed, _) = self.watch("clients-install", npm(&["ci", "--prefer-offline"]))?;
         ensure!(installed, "`npm ci` failed in clients/typescript: is the npm registry reachable?");
-        let (built, _) = self.cargo("clients-gateway", &["build", "--package", "wscluster-gateway"], None)?;
-        ensure!(built, "the gateway does not compile");
+        self.gateway()?;
         let (typed, _) = self.watch("clients-types", npm(&["run", "compile"]))?;
         self.record("clients: types", one(typed), started);
         Ok(())
