@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::auth::{self, Identity, SUBPROTOCOL_PREFIX, Token, Way};
 use crate::clock;
 use crate::config::InForce;
 use crate::origin;
@@ -45,6 +46,9 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.message + "\n").into_response();
         let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -64,17 +68,31 @@ struct Wish {
     rooms: Vec<RoomId>,
 }
 
+/// Who asks.
+enum Client {
+    Unknown,
+    /// Its token was checked.
+    Known(Arc<Identity>),
+    /// Its token is checked by the session: a browser sees nothing of this answer, but the close code of that.
+    Shows(Token),
+}
+
 /// `GET /ws`.
 pub async fn upgrade(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
-    match admit(&shared, peer, &request) {
-        Ok((wish, place)) => {
+    if request.version() < http::Version::HTTP_11 {
+        let refused = Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1");
+        shared.metrics.rejected(refused.reason);
+        return refused.into_response();
+    }
+    match admit(&shared, peer, request.headers(), request.uri().query()).await {
+        Ok((wish, client, place)) => {
             let response = switching(&wish);
             let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(serve(shared, wish, place, upgrade));
+            tokio::spawn(serve(shared, wish, client, place, upgrade));
             response
         }
         Err(refused) => {
@@ -84,21 +102,66 @@ pub async fn upgrade(
     }
 }
 
-fn admit(shared: &Arc<Shared>, peer: SocketAddr, request: &Request) -> Result<(Wish, Place), Refused> {
+async fn admit(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<(Wish, Client, Place), Refused> {
     let config = shared.config();
-    if request.version() < http::Version::HTTP_11 {
-        return Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1"));
-    }
-    let wish = wish(request.headers(), request.uri().query(), &config)?;
+    let wish = wish(headers, query, &config)?;
     if !shared.handshake_in_time(&config) {
         return Err(Refused::busy("handshake_rate", "too many handshakes: try again"));
     }
     let place = shared.connections.admit(peer.ip(), config.max_connections, config.limits.connections_per_ip);
-    match place {
-        Ok(place) => Ok((wish, place)),
-        Err(Full::Gateway) => Err(Refused::busy("max_connections", "this gateway is full: try again")),
-        Err(Full::Address) => Err(Refused::busy("connections_per_ip", "too many connections from your address")),
+    let place = match place {
+        Ok(place) => place,
+        Err(Full::Gateway) => return Err(Refused::busy("max_connections", "this gateway is full: try again")),
+        Err(Full::Address) => {
+            return Err(Refused::busy("connections_per_ip", "too many connections from your address"));
+        }
+    };
+    // Last: it costs most.
+    let client = client(shared, headers).await?;
+    permitted(&wish.rooms, &client, &config)?;
+    Ok((wish, client, place))
+}
+
+async fn client(shared: &Shared, headers: &HeaderMap) -> Result<Client, Refused> {
+    match auth::in_handshake(headers, values(headers, &header::SEC_WEBSOCKET_PROTOCOL)) {
+        None => Ok(Client::Unknown),
+        Some((Way::Subprotocol, token)) => {
+            // What cannot be read is told like what is not accepted: after the upgrade.
+            Ok(Client::Shows(Token(token.map_or_else(|_| String::new(), Into::into))))
+        }
+        Some((Way::Header, token)) => match token {
+            Ok(token) => shared.auth.verify(&token).await.map(|identity| Client::Known(Arc::new(identity))),
+            Err(refused) => Err(refused),
+        }
+        .map_err(unauthorized),
     }
+}
+
+fn unauthorized(refused: auth::Refused) -> Refused {
+    if refused.is_temporary() {
+        return Refused::busy("unavailable", &refused.to_string());
+    }
+    Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", refused.to_string())
+}
+
+/// A raw client can be told at the handshake only. One whose token is yet to be checked is judged then.
+fn permitted(rooms: &[RoomId], client: &Client, config: &InForce) -> Result<(), Refused> {
+    let identity = match client {
+        Client::Shows(_) => return Ok(()),
+        Client::Known(identity) => Some(&**identity),
+        Client::Unknown => None,
+    };
+    let Some(room) = rooms.iter().find(|room| !auth::may_subscribe(identity, room, config)) else { return Ok(()) };
+    if identity.is_none() && config.auth.jwt.is_some() {
+        let message = format!("room {room} needs a token: Authorization: Bearer, or a subprotocol entry");
+        return Err(Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+    }
+    Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", format!("not allowed in room {room}")))
 }
 
 /// Understands and judges a handshake.
@@ -147,7 +210,9 @@ fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> boo
 
 /// Raw when nothing was offered. A client that offers only what is not spoken here would misunderstand everything.
 fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refused> {
-    let mut offered = values(headers, &header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    // A token among the names is none of them, and never echoed.
+    let names = values(headers, &header::SEC_WEBSOCKET_PROTOCOL).filter(|name| !name.starts_with(SUBPROTOCOL_PREFIX));
+    let mut offered = names.peekable();
     if offered.peek().is_none() {
         return Ok(Protocol::Raw);
     }
@@ -165,9 +230,6 @@ fn raw_rooms(query: &str, config: &InForce) -> Result<Vec<RoomId>, Refused> {
     let mut rooms: Vec<RoomId> = Vec::new();
     for (_, value) in pairs.iter().filter(|(key, _)| key == "room") {
         let room = RoomId::parse(value).map_err(|error| bad(error.to_string()))?;
-        if !config.may_subscribe(room.as_str()) {
-            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", format!("not allowed in room {room}")));
-        }
         if !rooms.contains(&room) {
             rooms.push(room);
         }
@@ -194,13 +256,18 @@ fn switching(wish: &Wish) -> Response {
 }
 
 /// Takes the socket out of HTTP and gives it to a shard.
-async fn serve(shared: Arc<Shared>, wish: Wish, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
+async fn serve(shared: Arc<Shared>, wish: Wish, client: Client, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
     let Ok(stream) = parts.io.into_inner().into_std() else { return };
     // 128 random bits: a session's id is not guessable.
     let id = format!("{:032x}", rand::random::<u128>());
     let session = Session::new(id, wish.protocol, wish.rooms, &shared.config(), clock::now(), rand::random());
+    let session = match client {
+        Client::Unknown => session,
+        Client::Known(identity) => session.with_identity(identity),
+        Client::Shows(token) => session.with_token(token),
+    };
     socket::begin(&shared, stream, session, place, parts.read_buf);
 }
 
@@ -236,6 +303,10 @@ mod tests {
         assert_eq!(raw.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455 section 1.3");
         let v1 = judge(&[("sec-websocket-protocol", "other, wscluster.v1.json")], "", Config::default()).unwrap();
         assert_eq!(v1.protocol, Protocol::V1);
+        let protocol = |offer: &str| judge(&[("sec-websocket-protocol", offer)], "room=a", Config::default());
+        assert_eq!(protocol("wscluster.bearer.YQ, wscluster.v1.json").unwrap().protocol, Protocol::V1);
+        assert_eq!(protocol("wscluster.bearer.YQ").unwrap().protocol, Protocol::Raw, "raw stays raw");
+        assert!(protocol("wscluster.bearer.YQ, other").is_err());
         let unknown = judge(&[("sec-websocket-protocol", "other")], "room=a", Config::default()).unwrap_err();
         assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
     }
@@ -247,9 +318,19 @@ mod tests {
         assert_eq!(status("room=", Config::default()), Some(StatusCode::BAD_REQUEST));
         assert_eq!(status("room=a%0ab", Config::default()), Some(StatusCode::BAD_REQUEST));
         assert_eq!(status("room=z%C3%BCrich", Config::default()), None);
-        let closed = Config::parse("auth: {anonymous: {subscribe: [\"open:*\"]}}").unwrap();
-        assert_eq!(status("room=secret", closed.clone()), Some(StatusCode::FORBIDDEN));
-        assert_eq!(status("room=open:1", closed), None);
+        let judge = |room: &str, yaml: &str, client: Client| {
+            let config = Config::parse(&format!("auth: {{anonymous: {{subscribe: [\"open:*\"]}}{yaml}}}")).unwrap();
+            permitted(&[RoomId::parse(room).unwrap()], &client, &config.into()).map_err(|refused| refused.status).err()
+        };
+        let jwt = ", jwt: {algorithms: [HS256], secretFile: /s}";
+        assert_eq!(judge("secret", "", Client::Unknown), Some(StatusCode::FORBIDDEN));
+        assert_eq!(judge("secret", jwt, Client::Unknown), Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(judge("open:1", jwt, Client::Unknown), None);
+        let subscribe = auth::Patterns::parse(["mine"]).unwrap();
+        let known = || Client::Known(Arc::new(Identity { subscribe: subscribe.clone(), ..Identity::default() }));
+        assert_eq!(judge("mine", jwt, known()), None);
+        assert_eq!(judge("secret", jwt, known()), Some(StatusCode::FORBIDDEN));
+        assert_eq!(judge("secret", jwt, Client::Shows(Token(String::new()))), None, "it is judged later");
         let two = Config::parse("limits: {maxRoomsPerConnection: 2}").unwrap();
         assert_eq!(status("room=1", two.clone()), None);
         assert_eq!(status("room=1&room=2", two.clone()), None);

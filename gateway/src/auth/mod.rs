@@ -10,7 +10,6 @@ mod jwks;
 mod keys;
 mod patterns;
 mod refused;
-#[allow(dead_code)] // The handshake reads tokens next.
 mod shown;
 mod source;
 mod token;
@@ -29,6 +28,7 @@ pub use identity::{Caller, Identity, may_publish, may_subscribe};
 pub use patterns::{InvalidPattern, Patterns};
 pub use refused::Refused;
 pub use shown::SUBPROTOCOL_PREFIX;
+pub(crate) use shown::{Way, in_handshake};
 pub use token::Token;
 
 use crate::config::{self, Jwt};

@@ -17,7 +17,7 @@ pub const SUBPROTOCOL_PREFIX: &str = "wscluster.bearer.";
 pub(crate) enum Way {
     /// In a header: the client sees the status of the answer.
     Header,
-    /// Among the subprotocols: a browser sees nothing of an answer but a close code.
+    /// Among the subprotocols: a browser sees nothing of a refused handshake, only close codes.
     Subprotocol,
 }
 

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::claims::Claims;
 use super::crypto;
@@ -15,7 +15,7 @@ use crate::clock::Millis;
 use crate::config::{Jwt, JwtAlgorithm};
 
 /// A token as a client sent it. Not printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(pub String);
 
 impl std::fmt::Debug for Token {

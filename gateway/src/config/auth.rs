@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ConfigError;
 use super::check::{bad, check_glob, within};
-use super::{ConfigError, InForce};
 
 /// Who may do what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,14 +127,6 @@ fn check_url(url: &str) -> Result<(), ConfigError> {
         }
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => Ok(()),
         _ => bad("is no http or https URL"),
-    }
-}
-
-impl InForce {
-    /// Whether a client without a token may do nothing at all, and so has to show one.
-    pub fn token_required(&self) -> bool {
-        let access = self.auth.effective_anonymous();
-        access.subscribe.is_empty() && access.publish.is_empty()
     }
 }
 

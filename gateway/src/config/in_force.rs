@@ -62,6 +62,11 @@ impl InForce {
         self.publish.is_match(room)
     }
 
+    /// Whether a client without a token may do nothing at all, and so has to show one.
+    pub fn token_required(&self) -> bool {
+        self.subscribe.is_empty() && self.publish.is_empty()
+    }
+
     /// What applies to a room: the first override that matches, else the general rule.
     pub fn retention(&self, room: &str) -> Retention {
         let streams = &self.config.streams;

@@ -18,7 +18,7 @@ const CODES: &[&str] = &[
     "too_large",
     "unavailable",
     "not_subscribed",
-    "not_implemented",
+    "unauthorized",
 ];
 
 pub(super) struct Messages {

@@ -121,6 +121,9 @@ pub enum Frame<'a> {
         reference: Option<u64>,
         /// For programs.
         code: Code,
+        /// The room that was left; only where nothing was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a RoomId>,
         /// For people.
         message: &'a str,
     },
@@ -148,7 +151,8 @@ pub fn encode(frame: &Frame<'_>) -> Text {
 
 /// Writes an `error` frame.
 pub fn encode_refusal(refusal: &Refusal) -> Text {
-    encode(&Frame::Error { reference: refusal.reference, code: refusal.code, message: &refusal.message })
+    let Refusal { reference, code, message } = refusal;
+    encode(&Frame::Error { reference: *reference, code: *code, room: None, message })
 }
 
 /// Writes a `message` frame. The payload passes through as it was written.
@@ -226,7 +230,7 @@ mod tests {
                 r#"{"type":"resync","room":"lobby","reason":"trimmed","position":"0-0"}"#,
             ),
             (
-                Frame::Error { reference: None, code: Code::TooManyRooms, message: "m" },
+                Frame::Error { reference: None, code: Code::TooManyRooms, room: None, message: "m" },
                 r#"{"type":"error","code":"too_many_rooms","message":"m"}"#,
             ),
         ];

@@ -40,8 +40,8 @@ pub enum Code {
     Unavailable,
     /// The session is not in this room.
     NotSubscribed,
-    /// Not in this version.
-    NotImplemented,
+    /// The token is not accepted; the connection is closed with 3000.
+    Unauthorized,
 }
 
 impl Code {
@@ -55,7 +55,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::Unavailable => "unavailable",
             Self::NotSubscribed => "not_subscribed",
-            Self::NotImplemented => "not_implemented",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }
@@ -78,8 +78,12 @@ pub mod close {
     pub const SERVICE_RESTART: u16 = 1012;
     /// The client did not keep up: come back with backoff, and resume.
     pub const TRY_AGAIN_LATER: u16 = 1013;
+    /// The token is not accepted, or has expired: come back with a fresh one.
+    pub const UNAUTHORIZED: u16 = 3000;
     /// Not allowed: don't come back with the same credentials.
     pub const FORBIDDEN: u16 = 3003;
+    /// No token in time: come back with one.
+    pub const AUTH_TIMEOUT: u16 = 3008;
     /// No pong in time.
     pub const HEARTBEAT_MISSED: u16 = 4408;
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Code;
+use crate::auth::Token;
 use crate::entry::{EntryId, Text};
 use crate::idempotency::IdempotencyKey;
 use crate::json;
@@ -14,6 +15,13 @@ use crate::room::RoomId;
 /// A client's request, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Say who one is, at first or anew.
+    Auth {
+        /// The client's number.
+        reference: Option<u64>,
+        /// The token.
+        token: Token,
+    },
     /// Follow a room, from a cursor or from now.
     Subscribe {
         /// The client's number.
@@ -110,6 +118,8 @@ struct Incoming<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     #[serde(default)]
     presence: bool,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
 }
 
 /// `null` is a payload, too.
@@ -129,11 +139,11 @@ pub fn parse(text: &str) -> Result<Request, Refusal> {
         "history" => frame.history(),
         "ping" => Ok(Request::Ping { reference }),
         "presence" => Ok(Request::Presence { reference, room: frame.room()? }),
-        "auth" => Err(Refusal::new(reference, Code::NotImplemented, format!("{} is not available", frame.kind))),
+        "auth" => frame.auth(),
         _ => Err(Refusal::new(
             reference,
             Code::BadRequest,
-            "unknown type: use subscribe, unsubscribe, publish, history, presence or ping",
+            "unknown type: use auth, subscribe, unsubscribe, publish, history, presence or ping",
         )),
     }
 }
@@ -151,6 +161,11 @@ impl Incoming<'_> {
 
     fn id(&self, field: &str, text: Option<&str>) -> Result<Option<EntryId>, Refusal> {
         text.map(|text| text.parse().map_err(|error| self.bad(format!("{field}: {error}")))).transpose()
+    }
+
+    fn auth(&self) -> Result<Request, Refusal> {
+        let token = self.token.as_deref().ok_or_else(|| self.bad("token is missing"))?;
+        Ok(Request::Auth { reference: self.reference, token: Token(token.into()) })
     }
 
     fn subscribe(&self) -> Result<Request, Refusal> {
@@ -226,6 +241,10 @@ mod tests {
                 limit: 50
             })
         );
+        assert_eq!(
+            parse(r#"{"type":"auth","ref":1,"token":"a.b.c"}"#),
+            Ok(Request::Auth { reference: Some(1), token: Token("a.b.c".into()) })
+        );
         assert_eq!(parse(r#"{"type":"ping"}"#), Ok(Request::Ping { reference: None }));
         assert_eq!(
             parse(r#"{"type":"publish","room":"r","payload":null}"#),
@@ -251,7 +270,8 @@ mod tests {
             (r#"{"type":"publish","ref":7,"room":"a"}"#, Some(7), Code::BadRequest, "payload is missing"),
             (r#"{"type":"history","ref":7,"room":"a","limit":0}"#, Some(7), Code::BadRequest, "limit"),
             (r#"{"type":"history","ref":7,"room":"a","limit":201}"#, Some(7), Code::BadRequest, "limit"),
-            (r#"{"type":"auth","ref":7,"token":"x"}"#, Some(7), Code::NotImplemented, "auth"),
+            (r#"{"type":"auth","ref":7}"#, Some(7), Code::BadRequest, "token is missing"),
+            (r#"{"type":"auth","ref":7,"token":5}"#, Some(7), Code::BadRequest, "not a valid frame"),
             (r#"{"type":"presence","ref":7}"#, Some(7), Code::BadRequest, "room is missing"),
             (r#"{"type":"subscribe","ref":7,"room":"a","presence":1}"#, Some(7), Code::BadRequest, "not a valid frame"),
             (

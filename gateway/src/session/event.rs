@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::{Identity, Refused, Token};
 use crate::clock::Millis;
 use crate::entry::{Delivery, Entry, EntryId, Text};
 use crate::idempotency::IdempotencyKey;
@@ -41,6 +42,8 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// An `Authenticate` is done.
+    Authenticated(Result<Identity, Refused>),
     /// A `Publish` is done.
     Published {
         /// The client's number.
@@ -144,6 +147,8 @@ pub enum Effect {
         /// The client's cursor.
         since: Option<EntryId>,
     },
+    /// Have a token checked. Answer with `Authenticated`.
+    Authenticate(Token),
     /// Leave a room.
     Leave(RoomId),
     /// Write to a room. Answer with `Published`.

@@ -1,6 +1,7 @@
 //! A session: plain data, and how it changes. `step` takes an event and returns what to do; it knows no socket, no
 //! log and no clock, so that a session can be written down and carried on elsewhere.
 
+mod auth;
 mod event;
 mod heartbeat;
 mod limits;
@@ -18,7 +19,8 @@ pub use event::{Closing, Effect, Event, Receipt, Replay};
 pub use heartbeat::Heartbeat;
 pub use limits::Bucket;
 
-use crate::auth::{self, Identity};
+use crate::auth::{Identity, written};
+use auth::Authenticating;
 use subscriptions::{Joining, Subscriptions};
 
 use crate::clock::Millis;
@@ -50,8 +52,12 @@ pub struct Session {
     pub heartbeat: Heartbeat,
     leaves_at: Option<Millis>,
     /// Who the client is; `None` is anonymous, judged by the settings.
-    #[serde(with = "auth::written")]
+    #[serde(with = "written")]
     pub identity: Option<Arc<Identity>>,
+    /// Boxed: most are not.
+    authenticating: Option<Box<Authenticating>>,
+    /// When the token ends, or the time in which one must be shown; `Millis::MAX`: never.
+    ends_at: Millis,
     closing: bool,
 }
 
@@ -76,14 +82,14 @@ impl Session {
             heartbeat: Heartbeat::new(&config.heartbeat, now, jitter),
             leaves_at: None,
             identity: None,
+            authenticating: None,
+            ends_at: if config.token_required() {
+                now + config.limits.auth_timeout_seconds * 1000
+            } else {
+                Millis::MAX
+            },
             closing: false,
         }
-    }
-
-    /// The same for a client that has shown a token.
-    #[must_use]
-    pub fn with_identity(self, identity: Option<Arc<Identity>>) -> Self {
-        Self { identity, ..self }
     }
 
     /// The rooms that it is in, or is about to be in.
@@ -115,7 +121,11 @@ impl Session {
     /// Whether a request must wait until what came before it is done: requests take effect in the order in which they
     /// were sent.
     pub fn must_wait(&self, request: &Request) -> bool {
-        self.joining() && !matches!(request, Request::Subscribe { .. } | Request::Ping { .. })
+        match request {
+            Request::Ping { .. } => false,
+            Request::Subscribe { .. } => self.authenticating(),
+            _ => self.joining() || self.authenticating(),
+        }
     }
 
     /// A message has come. Moves the cursor when the client is to get it; the caller keeps it back while it is early.
@@ -137,7 +147,7 @@ impl Session {
 
     /// When `Tick` is due next.
     pub fn wake_at(&self) -> Millis {
-        self.leaves_at.unwrap_or(Millis::MAX).min(self.heartbeat.wake_at())
+        self.leaves_at.unwrap_or(Millis::MAX).min(self.heartbeat.wake_at()).min(self.ends_at())
     }
 
     /// One step.
@@ -159,6 +169,7 @@ impl Session {
             Event::TooLarge => self.too_large(config),
             Event::Joined { room, position, replay } => self.joined(&room, position, replay),
             Event::JoinFailed { room, refusal } => self.join_failed(&room, refusal),
+            Event::Authenticated(result) => self.authenticated(result, config),
             Event::Published { reference, result } => self.published(reference, result),
             Event::HistoryRead { reference, room, result } => Self::history(reference, &room, result),
             Event::Notice(notice) => self.notice(&notice),
@@ -183,16 +194,19 @@ impl Session {
 
     fn opened(&mut self, node: &str, config: &InForce) -> Vec<Effect> {
         if self.protocol == Protocol::V1 {
-            return vec![Effect::Send(protocol::encode(&Frame::Welcome {
+            let welcome = Effect::Send(protocol::encode(&Frame::Welcome {
                 session: &self.id,
                 node,
                 heartbeat_ms: config.heartbeat.interval_seconds * 1000,
                 max_message_bytes: config.limits.max_message_bytes,
                 resume_window_ms: config.drain.resume_window_seconds * 1000,
-            }))];
+            }));
+            return std::iter::once(welcome).chain(self.checks_token()).collect();
         }
-        let rooms = self.raw_rooms.clone();
-        rooms.into_iter().filter_map(|room| self.join(room, Joining::default())).collect()
+        match self.checks_token() {
+            Some(first) => vec![first],
+            None => self.enter_raw_rooms(config),
+        }
     }
 
     fn joined(&mut self, room: &RoomId, position: EntryId, replay: Option<Replay>) -> Vec<Effect> {
@@ -295,7 +309,7 @@ impl Session {
 
     /// Another process has carried the connection here: rooms are joined anew from the cursors, unseen by the client.
     fn carried_on(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut effects = Vec::from_iter(self.checks_token());
         for subscription in self.subscriptions.iter_mut() {
             // The log listed it here when it was there: it must appear anew.
             let (cursor, presence) = (subscription.cursor, std::mem::take(&mut subscription.present));
@@ -341,6 +355,9 @@ impl Session {
         if self.leaves_at.is_some_and(|at| at <= now) {
             let reason = if self.protocol == Protocol::Raw { "drained" } else { "drain_forced" };
             return vec![Effect::Close(Closing::new(close::SERVICE_RESTART, reason))];
+        }
+        if let Some(close) = self.end_of_stay(config, now) {
+            return vec![close];
         }
         match self.heartbeat.tick(&config.heartbeat, now) {
             heartbeat::Due::Nothing => Vec::new(),

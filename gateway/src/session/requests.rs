@@ -2,7 +2,6 @@
 
 use super::event::{Closing, Effect};
 use super::{Joining, Session};
-use crate::auth;
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{EntryId, Text};
@@ -48,6 +47,7 @@ impl Session {
 
     pub(super) fn request(&mut self, request: Request, config: &InForce, now: Millis) -> Vec<Effect> {
         let result = match request {
+            Request::Auth { reference, token } => self.authenticate(reference, token, config, now),
             Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
             Request::Subscribe { reference, room, since, presence } => {
                 let joining = Joining { reference, since, presence, silent: false };
@@ -141,15 +141,7 @@ impl Session {
         if self.may_subscribe(room, config) { Ok(()) } else { Err(forbidden(reference)) }
     }
 
-    fn may_subscribe(&self, room: &RoomId, config: &InForce) -> bool {
-        auth::may_subscribe(self.identity.as_deref(), room, config)
-    }
-
-    fn may_publish(&self, room: &RoomId, config: &InForce) -> bool {
-        auth::may_publish(self.identity.as_deref(), room, config)
-    }
-
-    fn spend(&mut self, reference: Option<u64>, config: &InForce, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn spend(&mut self, reference: Option<u64>, config: &InForce, now: Millis) -> Result<(), Refusal> {
         let limits = &config.limits;
         let may = self.requests.take(f64::from(limits.messages_per_second), f64::from(limits.burst), now);
         if may { Ok(()) } else { Err(limited(reference)) }

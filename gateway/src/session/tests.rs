@@ -10,6 +10,8 @@ use crate::config::Config;
 use crate::entry::Delivery;
 use crate::presence::{Change, Listing, Member, Notice};
 
+mod auth;
+
 fn config(yaml: &str) -> InForce {
     Config::parse(yaml).unwrap().into()
 }
@@ -51,6 +53,7 @@ fn show(effect: &Effect) -> String {
         Effect::Ping => "ping".into(),
         Effect::Join { room, since: None } => format!("join {room}"),
         Effect::Join { room, since: Some(since) } => format!("join {room} since {since}"),
+        Effect::Authenticate(token) => format!("check {}", token.0),
         Effect::Leave(room) => format!("leave {room}"),
         Effect::Publish { room, payload, key: Some(key), .. } => format!("publish {room} {payload} once {key}"),
         Effect::Publish { room, payload, .. } => format!("publish {room} {payload}"),

@@ -143,11 +143,12 @@ impl Conn {
         }
     }
 
-    /// What the log is asked for.
+    /// What takes time: the log is asked, or a token is checked.
     fn request(&mut self, effect: Effect, cx: &mut Context) {
         let shared = Arc::clone(&cx.shared);
         let operation = match effect {
             Effect::Join { room, since } => operations::join(shared, Arc::clone(&self.handle), room, since),
+            Effect::Authenticate(token) => operations::authenticate(shared, token),
             Effect::Publish { reference, room, payload, key } => {
                 operations::publish(shared, reference, room, payload, key)
             }

@@ -142,8 +142,9 @@ impl Conn {
     }
 
     fn is_busy(&self) -> bool {
-        let raw_joining = self.session.protocol == Protocol::Raw && self.session.joining();
-        raw_joining || self.in_flight >= IN_FLIGHT
+        let raw = self.session.protocol == Protocol::Raw;
+        let raw_waits = raw && (self.session.joining() || self.session.authenticating());
+        raw_waits || self.in_flight >= IN_FLIGHT
     }
 
     /// Whether more is to be read from the socket.

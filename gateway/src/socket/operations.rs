@@ -1,10 +1,11 @@
-//! What a session asks the log for. Each operation ends with the event that answers it.
+//! What a session asks the log for, or has checked. Each operation ends with the event that answers it.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
 
+use crate::auth::Token;
 use crate::clock;
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
@@ -56,6 +57,10 @@ async fn try_join(
     let Some(since) = since else { return Ok((position, None)) };
     let replay = shared.replays.read(&**shared.hub.log(), room, since, position, &shared.config()).await?;
     Ok((position, Some(replay)))
+}
+
+pub(super) fn authenticate(shared: Arc<Shared>, token: Token) -> Operation {
+    async move { Event::Authenticated(shared.auth.verify(&token.0).await) }.boxed()
 }
 
 pub(super) fn publish(
