@@ -11,6 +11,7 @@ use wscluster_crds::spec::{PodTemplate, RedisTls, SecretKeyRef};
 
 use crate::budget::behind_aws;
 use crate::compare::hex;
+use crate::desired::secrets;
 
 /// Hash of a revision: ten hexadecimal digits, a valid label value.
 pub fn hash(spec: &WsClusterSpec) -> String {
@@ -40,6 +41,10 @@ struct Visible<'a> {
     redis_secret: Option<&'a SecretKeyRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis_tls: Option<&'a RedisTls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_secret: Option<&'a SecretKeyRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_secret: Option<&'a SecretKeyRef>,
     key_prefix: &'a str,
     drain_timeout_seconds: i64,
     drain_min_seconds: String,
@@ -59,6 +64,8 @@ impl<'a> Visible<'a> {
             redis_url: spec.redis.url.as_deref(),
             redis_secret: spec.redis.url_secret_ref.as_ref(),
             redis_tls: spec.redis.tls.as_ref(),
+            jwt_secret: secrets::jwt_secret(spec),
+            api_key_secret: spec.auth.api_key_secret_ref.as_ref(),
             key_prefix: &spec.redis.streams.key_prefix,
             drain_timeout_seconds: spec.drain.timeout_seconds,
             // Only where the grace period depends on it does the way in make a revision.
@@ -91,6 +98,7 @@ mod tests {
             "heartbeat: {intervalSeconds: 30}",
             "gateway: {maxConnections: 10}",
             "auth: {allowedOrigins: ['https://a.example']}",
+            "auth: {jwt: {algorithms: [RS256], jwksUrl: 'https://a.example/jwks'}}",
             "service: {port: 9000}",
             "disruption: {maxUnavailable: 2}",
         ] {
@@ -108,6 +116,9 @@ mod tests {
             "drain: {timeoutSeconds: 60}",
             "drain: {minSeconds: 0}",
             "service: {provider: none}",
+            "auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}",
+            "auth: {jwt: {algorithms: [ES256], publicKeySecretRef: {name: a, key: b}}}",
+            "auth: {apiKeySecretRef: {name: a, key: b}}",
         ] {
             assert_ne!(of(yaml), of(""), "{yaml}");
         }

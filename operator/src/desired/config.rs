@@ -9,9 +9,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::{Value, json};
 use wscluster_crds::WsClusterSpec;
-use wscluster_crds::spec::{Anonymous, BackpressurePolicy, Heartbeat, Limits, StreamOverride, Trim, TrimStrategy};
+use wscluster_crds::spec::{
+    Anonymous, BackpressurePolicy, Heartbeat, JwtAlgorithm, Limits, StreamOverride, Trim, TrimStrategy,
+};
 
-use super::Wanted;
+use super::{Wanted, secrets};
 use crate::kinds::Kind;
 use crate::quantity;
 
@@ -91,6 +93,26 @@ struct Drain {
 struct Auth<'a> {
     allowed_origins: &'a [String],
     anonymous: Anonymous,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<Jwt<'a>>,
+}
+
+/// Secrets are named by their files.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Jwt<'a> {
+    algorithms: &'a [JwtAlgorithm],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<&'a str>,
+    leeway_seconds: i64,
 }
 
 impl<'a> Settings<'a> {
@@ -114,7 +136,7 @@ impl<'a> Settings<'a> {
                 min_seconds: budget.min_seconds,
                 resume_window_seconds: spec.drain.resume_window_seconds,
             },
-            auth: Auth { allowed_origins: &spec.auth.allowed_origins, anonymous: spec.auth.effective_anonymous() },
+            auth: auth(spec),
         }
     }
 }
@@ -128,6 +150,20 @@ fn redis_files(spec: &WsClusterSpec) -> Option<RedisFiles> {
         cert_file: own("tls.crt"),
         key_file: own("tls.key"),
     })
+}
+
+fn auth(spec: &WsClusterSpec) -> Auth<'_> {
+    let file = secrets::jwt_file;
+    let jwt = spec.auth.jwt.as_ref().map(|jwt| Jwt {
+        algorithms: &jwt.algorithms,
+        secret_file: jwt.secret_ref.as_ref().map(|_| file()),
+        public_key_file: jwt.public_key_secret_ref.as_ref().map(|_| file()),
+        jwks_url: jwt.jwks_url.as_deref(),
+        issuer: jwt.issuer.as_deref(),
+        audience: jwt.audience.as_deref(),
+        leeway_seconds: jwt.leeway_seconds,
+    });
+    Auth { allowed_origins: &spec.auth.allowed_origins, anonymous: spec.auth.effective_anonymous(), jwt }
 }
 
 fn streams(spec: &WsClusterSpec) -> Streams<'_> {

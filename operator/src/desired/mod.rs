@@ -7,6 +7,7 @@ pub mod identity;
 pub mod keys;
 pub mod network;
 pub mod pod;
+pub mod secrets;
 pub mod service;
 pub mod workload;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wscluster_crds::labels;
 use wscluster_crds::spec::{PodTemplate, WsClusterSpec};
 
-use super::{ADMIN_PORT, PUBLIC_PORT, Wanted, config, some};
+use super::{ADMIN_PORT, PUBLIC_PORT, Wanted, config, secrets, some};
 
 /// Name of the gateway's container.
 pub const CONTAINER: &str = "gateway";
@@ -115,7 +115,7 @@ fn volumes(wanted: &Wanted<'_>) -> Vec<Value> {
         json!({"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
     ];
     let secret = |(name, secret, _): (_, &String, _)| json!({"name": name, "secret": {"secretName": secret}});
-    own.into_iter().chain(certificates(wanted).map(secret)).collect()
+    own.into_iter().chain(certificates(wanted).map(secret)).chain(secrets::volumes(wanted.spec)).collect()
 }
 
 fn mounts(wanted: &Wanted<'_>) -> Vec<Value> {
@@ -125,7 +125,7 @@ fn mounts(wanted: &Wanted<'_>) -> Vec<Value> {
         json!({"name": "run", "mountPath": RUN_DIRECTORY}),
     ];
     let mount = |(name, _, path)| json!({"name": name, "mountPath": path, "readOnly": true});
-    own.into_iter().chain(certificates(wanted).map(mount)).collect()
+    own.into_iter().chain(certificates(wanted).map(mount)).chain(secrets::mounts(wanted.spec)).collect()
 }
 
 /// The certificates for Redis: volume, Secret, and where it is mounted.
@@ -153,7 +153,9 @@ fn environment(wanted: &Wanted<'_>) -> Vec<Value> {
         json!({"name": "WSCLUSTER_ADMIN_TOKEN_FILE", "value": format!("{KEYS_DIRECTORY}/admin-token")}),
         url,
     ];
-    own.into_iter().chain(wanted.spec.gateway.env.iter().map(|variable| json!(variable))).collect()
+    let api_keys = secrets::api_key_file(wanted.spec);
+    let api_keys = api_keys.map(|path| json!({"name": "WSCLUSTER_API_KEY_FILE", "value": path}));
+    own.into_iter().chain(api_keys).chain(wanted.spec.gateway.env.iter().map(|variable| json!(variable))).collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Value {

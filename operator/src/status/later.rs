@@ -2,7 +2,7 @@
 
 use wscluster_crds::WsClusterSpec;
 use wscluster_crds::spec::{
-    Auth, Cookie, Observability, Presence, Rebalance, Rollout, RolloutStrategy, Service, StickinessMode,
+    Cookie, Observability, Presence, Rebalance, Rollout, RolloutStrategy, Service, StickinessMode,
 };
 
 /// Fields that are not in force.
@@ -29,7 +29,6 @@ fn set(spec: &WsClusterSpec) -> Vec<&'static str> {
         (spec.rebalance != Rebalance::default(), "spec.rebalance"),
     ]);
     fields.extend(named(&service(&spec.service)));
-    fields.extend(named(&auth(&spec.auth)));
     fields.extend(named(&rollout(&spec.rollout)));
     fields.extend(named(&observability(&spec.observability)));
     fields
@@ -40,10 +39,6 @@ fn service(service: &Service) -> [(bool, &'static str); 2] {
         (service.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some()), "spec.service.tls.secretName"),
         (service.stickiness.cookie != Cookie::default(), "spec.service.stickiness.cookie"),
     ]
-}
-
-fn auth(auth: &Auth) -> [(bool, &'static str); 2] {
-    [(auth.jwt.is_some(), "spec.auth.jwt"), (auth.api_key_secret_ref.is_some(), "spec.auth.apiKeySecretRef")]
 }
 
 fn rollout(rollout: &Rollout) -> [(bool, &'static str); 3] {
@@ -94,8 +89,6 @@ mod tests {
             ("rebalance: {enabled: false}", "spec.rebalance"),
             ("service: {tls: {secretName: t}}", "spec.service.tls.secretName"),
             ("service: {stickiness: {cookie: {name: c}}}", "spec.service.stickiness.cookie"),
-            ("auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}", "spec.auth.jwt"),
-            ("auth: {apiKeySecretRef: {name: a, key: b}}", "spec.auth.apiKeySecretRef"),
             ("rollout: {strategy: InPlace}", "spec.rollout.strategy"),
             ("rollout: {strategy: Surge}", "spec.rollout.strategy"),
             ("rollout: {sessionLossBudget: 5}", "spec.rollout.sessionLossBudget"),
@@ -116,6 +109,8 @@ mod tests {
             "service: {stickiness: {mode: SourceIP}}",
             "rollout: {maxSurge: 1}",
             "limits: {burst: 5}",
+            "auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}",
+            "auth: {apiKeySecretRef: {name: a, key: b}}",
             "observability: {podMonitor: disabled}",
         ] {
             assert!(set_in(&format!("{redis}{yaml}")).is_empty(), "{yaml}");
