@@ -34,6 +34,7 @@ struct Ring {
 }
 
 /// Algorithm and key must belong together: an HMAC is never computed with somebody's public key (RFC 8725 section 2.1).
+#[expect(clippy::trivially_copy_pass_by_ref)] // As the library wants it.
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> errors::Result<Box<dyn JwtVerifier>> {
     let spoken = matches!(algorithm, Algorithm::HS256 | Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA);
     if !spoken || algorithm.family() != key.family() {

@@ -14,6 +14,7 @@ const MOST_KEYS: usize = 100;
 const SHORTEST_SECRET: usize = 32;
 
 /// A key and what it is for.
+#[expect(clippy::struct_field_names)] // It is what it is.
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) algorithm: JwtAlgorithm,
@@ -123,10 +124,10 @@ fn public_key(pem: &str) -> Result<Key, String> {
     } else {
         return Err("holds something that is no public key in PEM: RSA, P-256 or Ed25519".into());
     };
-    match usable(algorithm, &key) {
-        true => Ok(Key { id: None, algorithm, key }),
-        false => Err("holds an elliptic curve key that is not P-256: ES256 needs that curve".into()),
+    if !usable(algorithm, &key) {
+        return Err("holds an elliptic curve key that is not P-256: ES256 needs that curve".into());
     }
+    Ok(Key { id: None, algorithm, key })
 }
 
 fn web_key(jwk: &Jwk) -> Option<Key> {

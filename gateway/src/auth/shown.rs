@@ -62,8 +62,8 @@ mod tests {
         in_handshake(&headers, offered.iter().copied()).map(|(way, token)| (way, token.map(Cow::into_owned)))
     }
 
-    fn ok(way: Way, token: &str) -> Option<(Way, Result<String, Refused>)> {
-        Some((way, Ok(token.to_owned())))
+    fn ok(way: Way, token: &str) -> (Way, Result<String, Refused>) {
+        (way, Ok(token.to_owned()))
     }
 
     #[test]
@@ -71,11 +71,11 @@ mod tests {
         let entry = format!("{SUBPROTOCOL_PREFIX}{}", URL_SAFE_NO_PAD.encode("a.b.c"));
         assert_eq!(shown(None, &[]), None);
         assert_eq!(shown(None, &["wscluster.v1.json"]), None);
-        assert_eq!(shown(Some("Bearer a.b.c"), &[]), ok(Way::Header, "a.b.c"));
-        assert_eq!(shown(Some("bearer  a.b.c "), &[]), ok(Way::Header, "a.b.c"));
-        assert_eq!(shown(None, &["x", &entry]), ok(Way::Subprotocol, "a.b.c"));
-        assert_eq!(shown(Some("Basic x"), &[&entry]), ok(Way::Subprotocol, "a.b.c"));
-        assert_eq!(shown(Some("Bearer d.e.f"), &[&entry]), ok(Way::Header, "d.e.f"));
+        assert_eq!(shown(Some("Bearer a.b.c"), &[]), Some(ok(Way::Header, "a.b.c")));
+        assert_eq!(shown(Some("bearer  a.b.c "), &[]), Some(ok(Way::Header, "a.b.c")));
+        assert_eq!(shown(None, &["x", &entry]), Some(ok(Way::Subprotocol, "a.b.c")));
+        assert_eq!(shown(Some("Basic x"), &[&entry]), Some(ok(Way::Subprotocol, "a.b.c")));
+        assert_eq!(shown(Some("Bearer d.e.f"), &[&entry]), Some(ok(Way::Header, "d.e.f")));
     }
 
     #[test]

@@ -87,9 +87,10 @@ impl Session {
     }
 
     fn token_refused(&self, refused: Refused, reference: Option<u64>) -> Vec<Effect> {
-        let (code, closing) = match refused.is_temporary() {
-            true => (Code::Unavailable, Closing::new(close::TRY_AGAIN_LATER, "unavailable")),
-            false => (Code::Unauthorized, Closing::new(close::UNAUTHORIZED, "unauthorized")),
+        let (code, closing) = if refused.is_temporary() {
+            (Code::Unavailable, Closing::new(close::TRY_AGAIN_LATER, "unavailable"))
+        } else {
+            (Code::Unauthorized, Closing::new(close::UNAUTHORIZED, "unauthorized"))
         };
         let mut effects = match self.protocol {
             Protocol::V1 => Self::refuse(&Refusal::new(reference, code, refused.to_string())),

@@ -23,14 +23,14 @@ pub struct Adoption {
 /// What a connection brings along.
 pub(super) enum Carried {
     /// A new session, and bytes that came with the handshake.
-    New(Session, Bytes),
+    New(Box<Session>, Bytes),
     /// A session that goes on.
     Frozen(Box<Frozen>),
 }
 
 /// Serves a new connection. `read` are bytes that came after its handshake.
 pub fn begin(shared: &Arc<Shared>, stream: TcpStream, session: Session, place: Place, read: Bytes) {
-    give(shared, stream, place, Carried::New(session, read));
+    give(shared, stream, place, Carried::New(Box::new(session), read));
 }
 
 /// Carries a connection on.
@@ -41,7 +41,7 @@ pub fn carry_on(shared: &Arc<Shared>, frozen: Frozen, stream: TcpStream, place: 
 fn give(shared: &Arc<Shared>, stream: TcpStream, place: Place, carried: Carried) {
     let inbox = shared.shards.choose();
     let session = match &carried {
-        Carried::New(session, _) => session,
+        Carried::New(session, _) => &**session,
         Carried::Frozen(frozen) => &frozen.session,
     };
     let protocol = session.protocol;

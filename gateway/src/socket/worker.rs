@@ -216,7 +216,8 @@ impl Worker {
         let connection = match carried {
             Carried::New(session, read) => {
                 let parts = (Decoder::default(), Outbox::default());
-                let connection = entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, session, parts)));
+                let connection =
+                    entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, *session, parts)));
                 let node = Arc::clone(&self.cx.shared.node);
                 connection.step(Event::Opened { node }, &mut self.cx);
                 connection.input(&mut read.to_vec(), &mut self.cx);

@@ -29,7 +29,9 @@ pub(super) struct Jwks {
     poked: Mutex<Option<Instant>>,
     timing: Timing,
     started: Instant,
-    _task: AbortOnDropHandle<()>,
+    /// Ends with this.
+    #[expect(dead_code)]
+    task: AbortOnDropHandle<()>,
 }
 
 /// What the background task tells.
@@ -48,8 +50,8 @@ impl Jwks {
         let (poke, pokes) = mpsc::channel(1);
         let shared = state.clone();
         let task = Task { fetcher: Fetcher::new(url), timing, metrics, state: shared, failures: 0, unused: None };
-        let _task = AbortOnDropHandle::new(tokio::spawn(task.run(pokes)));
-        Self { state, poke, poked: Mutex::default(), timing, started: Instant::now(), _task }
+        let task = AbortOnDropHandle::new(tokio::spawn(task.run(pokes)));
+        Self { state, poke, poked: Mutex::default(), timing, started: Instant::now(), task }
     }
 
     /// Checks a token, with a fresher set where its key is not known.
@@ -125,8 +127,8 @@ impl Task {
                 }
                 Err(reason) => self.failed(&reason),
             };
-            let poked = tokio::time::timeout(pause, pokes.recv()).await;
-            if poked.is_ok_and(|poke| poke.is_none()) {
+            let early = tokio::time::timeout(pause, pokes.recv()).await;
+            if early.is_ok_and(|poke| poke.is_none()) {
                 return;
             }
         }

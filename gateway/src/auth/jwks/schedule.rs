@@ -22,8 +22,8 @@ impl Default for Timing {
         Self {
             patience: Duration::from_secs(5),
             between_refetches: Duration::from_secs(10),
-            life: Duration::from_secs(600),
-            bounds: (Duration::from_secs(60), Duration::from_secs(3600)),
+            life: Duration::from_mins(10),
+            bounds: (Duration::from_mins(1), Duration::from_hours(1)),
             retry: Duration::from_secs(1),
         }
     }

@@ -14,9 +14,9 @@ use crate::tokens::{self, Signer};
 const ON_DEMAND: Timing = Timing {
     patience: Duration::from_secs(10),
     between_refetches: Duration::ZERO,
-    life: Duration::from_secs(3600),
-    bounds: (Duration::from_secs(3600), Duration::from_secs(3600)),
-    retry: Duration::from_secs(3600),
+    life: Duration::from_hours(1),
+    bounds: (Duration::from_hours(1), Duration::from_hours(1)),
+    retry: Duration::from_hours(1),
 };
 /// Fetched again all the time.
 const BUSY: Timing = Timing {
@@ -91,7 +91,7 @@ async fn an_unknown_key_is_looked_for_at_once() {
 #[tokio::test]
 async fn unknown_keys_cause_few_fetches() {
     let publisher = Publisher::start(old_set()).await;
-    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_secs(3600), ..ON_DEMAND });
+    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_hours(1), ..ON_DEMAND });
     assert_eq!(check(&keys, &old_token()).await, Ok(()));
     for n in 0..50 {
         let odd = signed(&format!("odd-{n}"), Signer::Es256);
@@ -103,7 +103,7 @@ async fn unknown_keys_cause_few_fetches() {
 #[tokio::test]
 async fn tokens_that_come_together_wait_for_one_fetch() {
     let publisher = Publisher::start(old_set()).await;
-    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_secs(3600), ..ON_DEMAND });
+    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_hours(1), ..ON_DEMAND });
     assert_eq!(check(&keys, &old_token()).await, Ok(()));
     publisher.answers(both());
     let token = new_token();
@@ -115,7 +115,7 @@ async fn tokens_that_come_together_wait_for_one_fetch() {
 #[tokio::test]
 async fn the_set_is_refreshed_in_the_background() {
     let publisher = Publisher::start(old_set()).await;
-    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_secs(3600), ..BUSY });
+    let (keys, _) = start(&publisher, Timing { between_refetches: Duration::from_hours(1), ..BUSY });
     assert_eq!(check(&keys, &old_token()).await, Ok(()));
     publisher.answers(Answer::Body(tokens::jwks(&[("new", tokens::ec_jwk())])));
     let fetched = publisher.asked();
