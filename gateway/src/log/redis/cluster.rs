@@ -12,11 +12,11 @@ use redis::{AsyncConnectionConfig, Cmd, RedisError, RedisResult, Value};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Address;
-use super::link::{self, Link, Target, Way};
+use super::link::{Link, Target, Way};
 use super::place::Place;
 use super::servers::Event;
 use super::topology::Topology;
+use super::{Address, errors};
 use crate::error::LogError;
 use crate::metrics::Metrics;
 
@@ -156,7 +156,7 @@ impl Cluster {
                 match result {
                     Ok(result) => match redirection(&result, &place) {
                         Some(redirect) => redirected.push((index, Some(redirect))),
-                        None => answers[index] = Some(result.map_err(|error| link::classify(&error))),
+                        None => answers[index] = Some(result.map_err(|error| errors::classify(&error))),
                     },
                     Err(error) => answers[index] = Some(Err(error)),
                 }
@@ -266,7 +266,7 @@ impl Cluster {
                     Some(topology) => return Ok(topology),
                     None => reason = format!("{place} serves no slots and knows nobody who does"),
                 },
-                Err(error) => reason = format!("{place}: {}", link::describe(&error)),
+                Err(error) => reason = format!("{place}: {}", errors::describe(&error)),
             }
         }
         Err(reason)

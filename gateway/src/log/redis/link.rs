@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Address;
+use super::errors::{classify, describe, is_away};
 use super::life::{self, Life};
 use super::place::Place;
 use crate::clock;
@@ -278,38 +279,4 @@ async fn dial(
         return Err(RedisError::from((ErrorKind::Client, "the Sentinels name a server that is no master yet")));
     }
     Ok(connection)
-}
-
-fn is_away(error: &LogError) -> bool {
-    matches!(error, LogError::Unavailable(_))
-}
-
-/// Whose fault: the server's being away (also a server that loads, or that is no master any more), or our asking.
-pub(super) fn classify(error: &RedisError) -> LogError {
-    let away = match error.kind() {
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-        ),
-        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => false,
-        _ => true,
-    };
-    if error.redirect_node().is_some() {
-        return LogError::Refused("this server is of a Redis Cluster: write redis+cluster:// in its address".into());
-    }
-    let reason = describe(error).into();
-    if away { LogError::Unavailable(reason) } else { LogError::Refused(reason) }
-}
-
-/// The server's own words, or the system's. Addresses are not repeated.
-pub(super) fn describe(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {detail}"),
-        (None, Some(detail)) => detail.to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -5,6 +5,7 @@ mod address;
 mod cluster;
 mod codec;
 mod commands;
+mod errors;
 mod keys;
 mod life;
 mod link;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{self, Target, Way};
 use super::servers::Servers;
-use super::{Inner, codec};
+use super::{Inner, codec, errors};
 use crate::entry::EntryId;
 use crate::room::RoomId;
 
@@ -153,7 +153,7 @@ async fn read_for_ever(inner: Arc<Inner>, mut target: Target, partition: Arc<Par
                 };
                 tracing::debug!(reason = error, "a connection for blocking reads is lost");
             }
-            Err(error) => tracing::debug!(reason = link::describe(&error), "no connection for blocking reads"),
+            Err(error) => tracing::debug!(reason = errors::describe(&error), "no connection for blocking reads"),
         }
         tokio::time::sleep(link::backoff(attempt)).await;
         attempt += 1;
@@ -180,7 +180,7 @@ impl Reading<'_> {
                     self.inner.table.mark(&rooms);
                     tokio::time::sleep(SETTLE).await;
                 }
-                Err(error) => return link::describe(&error),
+                Err(error) => return errors::describe(&error),
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::codec::{self, Found};
 use super::link::{self, Way};
 use super::table::{Lane, Watch};
-use super::{Inner, Position};
+use super::{Inner, Position, errors};
 use crate::clock;
 use crate::entry::EntryId;
 use crate::error::LogError;
@@ -111,13 +111,12 @@ impl Reader {
             let read = self.xread(&batch, limit + 1, |watch| watch.position.id.previous()).await;
             let mut refused = Vec::new();
             for (rooms, error) in read.failed {
-                match error {
-                    // One key that is no stream refuses the whole read: it is looked for by halves.
-                    LogError::Refused(_) => refused.push(rooms),
-                    LogError::Unavailable(_) => {
-                        failed.extend(rooms.into_iter().map(|(room, _)| room));
-                        last_error = Some(error);
-                    }
+                // One key refuses the whole read: it is looked for by halves.
+                if errors::is_of_a_key(&error) && (rooms.len() > 1 || errors::is_no_stream(&error)) {
+                    refused.push(rooms);
+                } else {
+                    failed.extend(rooms.into_iter().map(|(room, _)| room));
+                    last_error = Some(error);
                 }
             }
             let skip: HashSet<&RoomId> = failed.iter().chain(refused.iter().flatten().map(|(room, _)| room)).collect();
@@ -162,7 +161,7 @@ impl Reader {
             let entries = streams.remove(&self.inner.keys.stream(room)).unwrap_or_default();
             match self.take(room, watch, entries, limit).await {
                 Ok(count) => read += count,
-                Err(LogError::Refused(_)) => self.not_a_stream(room, watch),
+                Err(error) if errors::is_no_stream(&error) => self.not_a_stream(room, watch),
                 Err(error) => failed.push((room.clone(), error)),
             }
         }
@@ -268,7 +267,7 @@ impl Reader {
             let keys: Vec<_> = read.streams.into_keys().filter_map(|key| self.inner.keys.room(&key)).collect();
             found += self.inner.table.mark(&keys);
             for (rooms, error) in read.failed {
-                if matches!(error, LogError::Refused(_)) {
+                if errors::is_of_a_key(&error) {
                     self.inner.table.mark(rooms.iter().map(|(room, _)| room));
                 }
             }

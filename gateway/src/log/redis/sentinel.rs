@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 
 use super::place::Place;
-use super::{Address, link};
+use super::{Address, errors};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ async fn ask(
     let mut command = redis::cmd("SENTINEL");
     command.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let answer: Option<(String, u16)> =
-        command.query_async(connection).await.map_err(|error| link::describe(&error))?;
+        command.query_async(connection).await.map_err(|error| errors::describe(&error))?;
     let (host, port) = answer.ok_or_else(|| format!("{sentinel} knows no master named {master}"))?;
     Ok(Place { host, port })
 }
@@ -88,5 +88,5 @@ async fn connect(address: &Address, sentinel: &Place) -> Result<MultiplexedConne
         Err(error) if address.has_login() && !error.is_io_error() => dial(false).await,
         result => result,
     };
-    result.map_err(|error| format!("{sentinel}: {}", link::describe(&error)))
+    result.map_err(|error| format!("{sentinel}: {}", errors::describe(&error)))
 }

@@ -18,7 +18,7 @@ use super::link::{Link, Target};
 use super::place::Place;
 use super::servers::Servers;
 use super::signs::Sign;
-use super::{Inner, link};
+use super::{Inner, errors, link};
 use crate::error::LogError;
 use crate::log::Mode;
 use crate::room::RoomId;
@@ -121,9 +121,9 @@ impl Follower {
     }
 
     async fn connect(&self, place: &Place) -> Result<PubSub, String> {
-        let client = self.inner.address.client(place).map_err(|error| link::describe(&error))?;
+        let client = self.inner.address.client(place).map_err(|error| errors::describe(&error))?;
         match tokio::time::timeout(CONNECT_PATIENCE, client.get_async_pubsub()).await {
-            Ok(result) => result.map_err(|error| link::describe(&error)),
+            Ok(result) => result.map_err(|error| errors::describe(&error)),
             Err(_) => Err("timed out".into()),
         }
     }
@@ -266,7 +266,7 @@ async fn changes_of(topology: &mut Option<watch::Receiver<u64>>) {
 
 async fn answered<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
     match tokio::time::timeout(ANSWER_PATIENCE, answer).await {
-        Ok(result) => result.map_err(|error| link::describe(&error)),
+        Ok(result) => result.map_err(|error| errors::describe(&error)),
         Err(_) => Err("timed out".into()),
     }
 }
