@@ -208,7 +208,7 @@ mod tests {
             let log = RedisLog::start(address, settings, Arc::new(Nobody), Arc::new(Metrics::new()));
             let connected = async {
                 while !log.health().connected {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
             };
             tokio::time::timeout(Duration::from_secs(10), connected).await.unwrap();
