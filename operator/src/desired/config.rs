@@ -52,6 +52,7 @@ struct Settings<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names)] // As the gateway's settings name them.
 struct RedisFiles {
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_file: Option<String>,
