@@ -252,6 +252,20 @@ async fn a_backend_may_do_everything_and_is_not_limited() {
 }
 
 #[tokio::test]
+async fn members_of_a_room_are_listed_and_counted() {
+    let gateway = Gateway::start("auth: {anonymous: {subscribe: [\"lobby\"], publish: []}}", None).await;
+    let members = async || ask(&gateway, "GET", "/api/v1/rooms/lobby/presence", &[], "").await.json();
+    assert_eq!(members().await, json!({"members": [], "count": 0}));
+    let (mut shown, mut unseen) = (gateway.client().await, gateway.client().await);
+    shown.ask(json!({"type": "subscribe", "ref": 1, "room": "lobby", "presence": true})).await;
+    unseen.subscribe("lobby").await;
+    until(|| async { members().await["count"] == 1 }).await;
+    assert!(members().await["members"][0]["session"].as_str().is_some_and(|session| session.len() == 32));
+    let secret = ask(&gateway, "GET", "/api/v1/rooms/secret/presence", &[], "").await;
+    assert_eq!((secret.status, secret.problem().as_str()), (403, "forbidden"));
+}
+
+#[tokio::test]
 async fn rooms_are_listed_page_by_page() {
     let keys = keys("key-1");
     let gateway = Gateway::start_with_keys("", None, keys.path()).await;

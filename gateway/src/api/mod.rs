@@ -9,6 +9,7 @@ mod messages;
 mod openapi;
 mod page;
 mod path;
+mod presence;
 mod problem;
 mod rooms;
 mod sessions;
@@ -35,6 +36,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let api = Arc::new(Api { shared, allowance: Allowance::default() });
     let routes = Router::new()
         .route("/rooms/{room}/messages", get(messages::read).post(messages::write))
+        .route("/rooms/{room}/presence", get(presence::read))
         .route("/rooms", get(rooms::list))
         .route("/sessions/{id}", delete(sessions::end))
         .route("/openapi.json", get(openapi::serve))

@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response 
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::problem::{Code, Problem};
-use super::{messages, rooms, sessions};
+use super::{messages, presence, rooms, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,7 +21,7 @@ use super::{messages, rooms, sessions};
                        what is written here reaches every subscriber, whichever gateway it is connected to.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(messages::write, messages::read, rooms::list, sessions::end, serve),
+    paths(messages::write, messages::read, rooms::list, presence::read, sessions::end, serve),
     components(schemas(Problem)),
     modifiers(&Bearer),
     tags(

@@ -274,7 +274,7 @@ async fn a_thousand_sessions_in_every_state_go_on_in_another_gateway() {
     }
     publish(&second, 2 * MESSAGES / 3 + 1, MESSAGES).await;
     let done = futures::future::join_all(clients.into_iter().map(|client| tokio::spawn(client.finish()))).await;
-    assert_eq!(done.into_iter().map(|client| client.expect("every client is satisfied")).count(), SESSIONS);
+    assert_eq!(done.into_iter().filter(|client| client.as_ref().is_ok_and(Client::is_done)).count(), SESSIONS);
     first.shards.stop().await;
     second.shards.stop().await;
 }
