@@ -21,7 +21,7 @@ pub(crate) struct Running(Child);
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        Ok(Self(child.with_context(|| format!("cannot start {:?}", command.get_program()))?))
+        Ok(Self(child.with_context(|| format!("cannot start {}", command.get_program().display()))?))
     }
 }
 
@@ -70,12 +70,13 @@ impl Gateway {
     }
 }
 
+static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+
 /// The gateway that `cargo xtask test` has built, or one built now.
 fn binary() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("WSCLUSTER_GATEWAY") {
         return Ok(given.into());
     }
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let arguments = ["build", "--package", "wscluster-gateway", "--bin", "wscluster-gateway"];
