@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,15 @@ use support::redis_topology::{RedisCluster, Sentinels, answers};
 use support::{Client, Gateway, soon, until};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use wscluster_gateway::clock;
+use wscluster_gateway::config::{self, Config};
+use wscluster_gateway::entry::{Entry, EntryId};
+use wscluster_gateway::idempotency::IdempotencyKey;
+use wscluster_gateway::log::redis::{Address, RedisLog};
+use wscluster_gateway::log::{Feed, Log, Signal, Token};
+use wscluster_gateway::metrics::Metrics;
+use wscluster_gateway::protocol::Reason;
+use wscluster_gateway::room::RoomId;
 
 const FAST: &str = "limits: {messagesPerSecond: 100000, burst: 100000}";
 
@@ -242,37 +252,30 @@ async fn rooms_follow_their_slots_to_another_node() {
     assert_eq!(member.message().await.1, json!(4));
 }
 
+/// Is told, and does nothing.
+struct Nobody;
+
+impl Feed for Nobody {
+    fn entries(&self, _: &RoomId, _: Token, _: Vec<Entry>) {}
+    fn gap(&self, _: &RoomId, _: Token, _: Reason, _: EntryId) {}
+    fn signal(&self, _: Signal) {}
+}
+
 #[tokio::test]
 async fn an_idempotent_publish_and_the_list_of_rooms_work_on_a_cluster() {
-    use wscluster_gateway::idempotency::IdempotencyKey;
-    use wscluster_gateway::log::redis::{Address, RedisLog};
-    use wscluster_gateway::log::{Feed, Log};
     let cluster = RedisCluster::start(&[]).await;
-    struct Nobody;
-    impl Feed for Nobody {
-        fn entries(&self, _: &wscluster_gateway::room::RoomId, _: u64, _: Vec<wscluster_gateway::entry::Entry>) {}
-        fn gap(
-            &self,
-            _: &wscluster_gateway::room::RoomId,
-            _: u64,
-            _: wscluster_gateway::protocol::Reason,
-            _: wscluster_gateway::entry::EntryId,
-        ) {
-        }
-        fn signal(&self, _: wscluster_gateway::log::Signal) {}
-    }
-    let settings = wscluster_gateway::config::share(wscluster_gateway::config::Config::default());
-    let metrics = std::sync::Arc::new(wscluster_gateway::metrics::Metrics::new());
-    let log = RedisLog::start(Address::parse(&cluster.url()).unwrap(), settings, std::sync::Arc::new(Nobody), metrics);
+    let settings = config::share(Config::default());
+    let metrics = Arc::new(Metrics::new());
+    let log = RedisLog::start(Address::parse(&cluster.url()).unwrap(), settings, Arc::new(Nobody), metrics);
     until(|| async { log.health().connected }).await;
     let key = IdempotencyKey::parse("k").unwrap();
-    let now = wscluster_gateway::clock::now();
+    let now = clock::now();
     for n in 0..60 {
-        let room = wscluster_gateway::room::RoomId::parse(&format!("{n}}}x")).unwrap();
+        let room = RoomId::parse(&format!("{n}}}x")).unwrap();
         let first = log.append(&room, &"1".into(), Some(&key), now).await.unwrap();
         assert_eq!(log.append(&room, &"1".into(), Some(&key), now).await.unwrap(), first);
     }
-    let (mut listed, mut cursor) = (std::collections::HashSet::new(), None);
+    let (mut listed, mut cursor) = (HashSet::new(), None);
     loop {
         let (page, next) = log.rooms(cursor, 10).await.unwrap();
         listed.extend(page);
@@ -282,7 +285,7 @@ async fn an_idempotent_publish_and_the_list_of_rooms_work_on_a_cluster() {
         }
     }
     assert_eq!(listed.len(), 60);
-    let room = wscluster_gateway::room::RoomId::parse("1").unwrap();
+    let room = RoomId::parse("1").unwrap();
     let beside = log.commands().key_beside(&room, "presence");
     let count: u64 = log.commands().query(redis::cmd("INCR").arg(&beside)).await.unwrap();
     assert_eq!(count, 1);

@@ -53,7 +53,9 @@ async fn strange_entries_are_delivered_and_counted_and_what_follows_comes() {
         assert_eq!((&frame["type"], &frame["id"], &frame["payload"]), (&json!("message"), &json!(id), &payload));
         let of_id = id.split('-').next().unwrap().parse().unwrap();
         assert_eq!(frame["timestamp"], timestamp.unwrap_or(of_id), "{fields}");
-        oddities.iter().for_each(|each| *odd.entry(each).or_default() += 1);
+        for each in oddities {
+            *odd.entry(each).or_default() += 1;
+        }
     }
     for oddity in ODDITIES {
         let counted = world.gateway.metric(&format!("redis_odd_entries_total{{oddity=\"{oddity}\"}}")).await;

@@ -35,17 +35,15 @@ pub(crate) async fn answers(url: &str, arguments: &[&str], fits: impl Fn(&str) -
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(answer) => answer,
-        Err(_) => panic!("{arguments:?} at {url}: {last:?}"),
-    }
+    let found = tokio::time::timeout(PATIENCE, wait).await.ok();
+    found.unwrap_or_else(|| panic!("{arguments:?} at {url}: {last:?}"))
 }
 
 /// A master, a replica, and three Sentinels that watch them.
 pub(crate) struct Sentinels {
     pub(crate) servers: Vec<RedisServer>,
     ports: Vec<u16>,
-    _sentinels: Vec<Child>,
+    _processes: Vec<Child>,
     _folder: TempDir,
 }
 
@@ -58,7 +56,7 @@ impl Sentinels {
         let folder = TempDir::new().unwrap();
         let ports: Vec<_> = (0..3).map(|_| free_port()).collect();
         let sentinels = ports.iter().map(|each| sentinel(&folder, *each, &port)).collect();
-        let all = Self { servers: vec![master, replica], ports, _sentinels: sentinels, _folder: folder };
+        let all = Self { servers: vec![master, replica], ports, _processes: sentinels, _folder: folder };
         for port in &all.ports {
             let ready = |info: &str| info.contains("slaves=1,sentinels=3");
             answers(&format!("redis://127.0.0.1:{port}"), &["INFO", "sentinel"], ready).await;
