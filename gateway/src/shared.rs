@@ -130,6 +130,7 @@ impl Shared {
     pub fn snapshot(&self) -> Snapshot {
         let config = self.config();
         Snapshot {
+            shards: self.shards.inboxes().iter().map(|inbox| inbox.load()).collect(),
             buffered: self.connections.buffered(),
             buffer_limit: config.backpressure.total_buffer_bytes,
             subscriptions: self.hub.subscriptions(),
@@ -137,6 +138,7 @@ impl Shared {
             presence_members: self.presence.memberships(),
             presence_rooms: self.presence.rooms(),
             drain_remaining: if self.drain.active() { self.connections.len() } else { 0 },
+            drain_rate: self.drain.rate(),
             health: self.hub.log().health(),
             config_hash: config.hash(),
             key_set_age: self.auth.key_set_age(),

@@ -2,6 +2,7 @@
 //! exit. Decides by `pace`; acts by telling connections.
 
 pub mod pace;
+mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::shard::{Connection, Connections};
 use crate::socket::Item;
 use pace::{Pace, Terms};
+use report::{Line, Report};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,7 @@ struct Run {
     pace: Pace,
     moved: u64,
     forced: u64,
+    report: Report,
 }
 
 impl Run {
@@ -122,11 +125,12 @@ impl Drain {
                 run.terms.timeout_ms = wish.timeout_seconds.map_or(run.terms.timeout_ms, |seconds| seconds * 1000);
                 None
             } else {
-                let number = *self.changed.borrow() + 1;
+                let (number, now) = (*self.changed.borrow() + 1, clock::now());
                 *run = Some(Run {
                     number,
                     terms: new,
-                    started_at: clock::now(),
+                    started_at: now,
+                    report: Report::new(now),
                     noticed: 0,
                     pace: Pace::default(),
                     moved: 0,
@@ -136,7 +140,13 @@ impl Drain {
             }
         };
         if let Some(number) = number {
-            tracing::info!(connections = self.connections.len(), "drain begins");
+            tracing::info!(
+                connections = self.connections.len(),
+                min_seconds = new.min_ms / 1000,
+                timeout_seconds = new.timeout_ms / 1000,
+                connections_per_second = new.per_second,
+                "drain begins"
+            );
             tokio::spawn(Arc::clone(self).work(number));
         }
         self.changed();
@@ -185,6 +195,14 @@ impl Drain {
         }
     }
 
+    /// Clients per second that are told to move now.
+    pub fn rate(&self) -> f64 {
+        let run = self.run.lock().clone();
+        let left = self.connections.len();
+        run.filter(|_| left > 0)
+            .map_or(0.0, |run| run.terms.pace(clock::now().saturating_sub(run.started_at), left + run.moved as usize))
+    }
+
     /// Waits until no connection is left or the deadline has passed.
     pub async fn finished(&self) -> Status {
         let mut changed = self.changed.subscribe();
@@ -193,6 +211,7 @@ impl Drain {
             let status = self.status();
             let over = status.deadline_at.is_none_or(|at| at <= clock::now());
             if status.state != Phase::Draining || over {
+                self.log();
                 return status;
             }
             let _ = tokio::time::timeout(TICK, changed.changed()).await;
@@ -224,6 +243,20 @@ impl Drain {
             ticks.tick().await;
             let Some(run) = self.run.lock().clone().filter(|run| run.number == number) else { return };
             self.tick(&run, clock::now());
+            self.log();
+        }
+    }
+
+    /// Says how far it is, when that is due.
+    fn log(&self) {
+        let (status, now) = (self.status(), clock::now());
+        let line = self.run.lock().as_mut().and_then(|run| run.report.line(&status, now));
+        let Status { remaining, moved, forced, .. } = status;
+        let seconds = now.saturating_sub(status.started_at.unwrap_or(now)) as f64 / 1000.0;
+        match line {
+            Some(Line::Progress) => tracing::info!(remaining, moved, forced, seconds, "drain goes on"),
+            Some(Line::End) => tracing::info!(remaining, moved, forced, seconds, "drain ends"),
+            None => {}
         }
     }
 

@@ -52,6 +52,12 @@ impl Terms {
         granted
     }
 
+    /// Clients per second that are told at `elapsed` milliseconds after the start, of `clients` in all.
+    pub fn pace(&self, elapsed: Millis, clients: usize) -> f64 {
+        let telling = (self.min_ms..self.total_ms()).contains(&elapsed);
+        if telling { self.rate(clients) } else { 0.0 }
+    }
+
     /// Clients per second.
     fn rate(&self, clients: usize) -> f64 {
         if self.per_second > 0 {
@@ -82,6 +88,12 @@ mod tests {
             told += terms.grant(&mut pace, elapsed, clients - told, clients);
         }
         told
+    }
+
+    #[test]
+    fn the_pace_is_shown_while_clients_are_told() {
+        let shown = [0, 4999, 5000, 64_999, 65_000].map(|elapsed| TERMS.pace(elapsed, 100));
+        assert_eq!(shown, [0.0, 0.0, 10.0, 10.0, 0.0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{Metrics, Snapshot};
 pub(super) struct Config {
     info: Family<[(&'static str, String); 1], Gauge>,
     reloads: Counters,
+    refused: Gauge,
 }
 
 impl Config {
@@ -21,6 +22,7 @@ impl Config {
                 "result",
                 &["applied", "refused"],
             ),
+            refused: new.gauge("wscluster_gateway_config_refused", "1 while the settings file is one that was refused"),
         }
     }
 
@@ -34,5 +36,11 @@ impl Metrics {
     pub(crate) fn config_reloaded(&self, applied: bool) {
         let result = if applied { "applied" } else { "refused" };
         self.config.reloads.get_or_create(&[("result", result)]).inc();
+        self.config.refused.set(i64::from(!applied));
+    }
+
+    /// The file is good, and changes nothing.
+    pub(crate) fn config_accepted(&self) {
+        self.config.refused.set(0);
     }
 }

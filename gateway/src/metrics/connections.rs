@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::Metrics;
-use super::names::{Counters, Durations, Names};
+use super::names::{Counters, Durations, Names, gauge};
+use super::{Metrics, Snapshot};
 use crate::protocol::Protocol;
 
 const CLOSE_REASONS: &[&str] = &[
@@ -42,6 +43,7 @@ const REJECT_REASONS: &[&str] = &[
 
 pub(super) struct Connections {
     active: Gauge,
+    shards: Family<[(&'static str, String); 1], Gauge>,
     duration: Durations,
     opened: Counters,
     closed: Counters,
@@ -53,6 +55,7 @@ impl Connections {
     pub(super) fn new(new: &mut Names) -> Self {
         Self {
             active: new.gauge("ws_active_connections", "Open WebSocket connections"),
+            shards: new.gauge("ws_shard_connections", "Connections of each of the threads that serve them"),
             duration: new.add(
                 "ws_connection_duration_seconds",
                 "How long connections were open, by the reason of their end",
@@ -68,6 +71,12 @@ impl Connections {
                 "limit",
                 &["connection", "total"],
             ),
+        }
+    }
+
+    pub(super) fn measure(&self, now: &Snapshot) {
+        for (shard, connections) in now.shards.iter().enumerate() {
+            self.shards.get_or_create(&[("shard", shard.to_string())]).set(gauge(*connections as u64));
         }
     }
 }

@@ -3,11 +3,12 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::names::{Names, gauge};
+use super::names::{Float, Names, gauge};
 use super::{Metrics, Snapshot};
 
 pub(super) struct Drain {
     remaining: Gauge,
+    rate: Float,
     noticed: Counter,
     forced: Counter,
 }
@@ -16,6 +17,7 @@ impl Drain {
     pub(super) fn new(new: &mut Names) -> Self {
         Self {
             remaining: new.gauge("ws_drain_remaining", "Connections that a drain still has to move"),
+            rate: new.gauge("ws_drain_rate", "Connections per second that a drain tells to move"),
             noticed: new.counter("ws_drain_noticed", "Connections told to move"),
             forced: new.counter("ws_drain_forced", "Connections closed at a drain's deadline"),
         }
@@ -23,6 +25,7 @@ impl Drain {
 
     pub(super) fn measure(&self, now: &Snapshot) {
         self.remaining.set(gauge(now.drain_remaining as u64));
+        self.rate.set(now.drain_rate);
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Messages {
     publish_errors: Counters,
     resyncs: Counters,
     resumes: Counters,
+    replays: Counter,
+    replayed: Counter,
 }
 
 impl Messages {
@@ -71,6 +73,8 @@ impl Messages {
                 "outcome",
                 &["recovered", "unrecovered"],
             ),
+            replays: new.counter("ws_replays", "Times that what a client had missed in a room was read back"),
+            replayed: new.counter("ws_replayed_messages", "Messages that clients had missed and were read back"),
         }
     }
 
@@ -105,6 +109,11 @@ impl Metrics {
     pub(crate) fn resumed(&self, recovered: bool) {
         let outcome = if recovered { "recovered" } else { "unrecovered" };
         self.messages.resumes.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    pub(crate) fn replayed(&self, messages: usize) {
+        self.messages.replays.inc();
+        self.messages.replayed.inc_by(messages as u64);
     }
 
     pub(crate) fn sent(&self, messages: u64) {

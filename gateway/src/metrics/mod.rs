@@ -9,6 +9,7 @@ mod drain;
 mod messages;
 mod names;
 mod presence;
+mod process;
 mod redis;
 
 use prometheus_client::encoding::text;
@@ -26,11 +27,14 @@ pub struct Metrics {
     presence: presence::Presence,
     redis: redis::Redis,
     config: config::Config,
+    process: process::Process,
 }
 
 /// What is measured when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Connections of each shard.
+    pub shards: Vec<usize>,
     /// Bytes that wait for all connections.
     pub buffered: usize,
     /// The limit of that.
@@ -45,6 +49,8 @@ pub struct Snapshot {
     pub presence_rooms: usize,
     /// Connections that a drain still has to move.
     pub drain_remaining: usize,
+    /// Clients per second that a drain tells to move.
+    pub drain_rate: f64,
     /// How it goes with the log.
     pub health: Health,
     /// Digest of the settings in force.
@@ -71,6 +77,7 @@ impl Metrics {
             presence: presence::Presence::new(&mut new),
             redis: redis::Redis::new(&mut new),
             config: config::Config::new(&mut new),
+            process: process::Process::new(&mut new),
             registered: new,
         }
     }
@@ -83,11 +90,13 @@ impl Metrics {
     /// The text that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, now: &Snapshot) -> String {
         self.auth.measure(now);
+        self.connections.measure(now);
         self.messages.measure(now);
         self.drain.measure(now);
         self.presence.measure(now);
         self.redis.measure(now);
         self.config.measure(now);
+        self.process.measure();
         self.exposed()
     }
 
@@ -115,6 +124,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         let health = Health { connected: true, seconds_since_read: 0.5, mode: Mode::Embedded };
         Snapshot {
+            shards: vec![3, 4],
             buffered: 7,
             buffer_limit: 14,
             subscriptions: 1,
@@ -122,6 +132,7 @@ mod tests {
             presence_members: 4,
             presence_rooms: 2,
             drain_remaining: 0,
+            drain_rate: 2.5,
             health,
             config_hash: "abc".into(),
             key_set_age: None,
@@ -138,6 +149,8 @@ mod tests {
             "ws_active_connections 0",
             "ws_messages_sent_total 0",
             "ws_send_buffer_bytes 7",
+            "ws_shard_connections{shard=\"1\"} 4",
+            "ws_drain_rate 2.5",
             "redis_stream_lag_seconds_count 0",
             "ws_connection_duration_seconds_count{reason=\"client\"} 1",
             "redis_reader_mode{mode=\"embedded\"} 1",

@@ -56,6 +56,7 @@ async fn try_join(
     let position = shared.hub.join(room, connection).await?;
     let Some(since) = since else { return Ok((position, None)) };
     let replay = shared.replays.read(&**shared.hub.log(), room, since, position, &shared.config()).await?;
+    shared.metrics.replayed(replay.messages.len());
     Ok((position, Some(replay)))
 }
 
