@@ -97,6 +97,9 @@ pub async fn upgrade(
         }
         Err(refused) => {
             shared.metrics.rejected(refused.reason);
+            // Not the answer's text: it may repeat what the client sent.
+            let status = refused.status.as_u16();
+            tracing::info!(peer = %peer.ip(), reason = refused.reason, status, "handshake refused");
             refused.into_response()
         }
     }

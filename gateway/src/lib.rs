@@ -19,6 +19,7 @@ pub mod hub;
 pub mod idempotency;
 mod json;
 pub mod log;
+pub mod logging;
 pub mod metrics;
 mod origin;
 pub mod outbox;

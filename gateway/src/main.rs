@@ -1,6 +1,5 @@
 //! The gateway's program: reads the command line and hands over.
 
-use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use wscluster_gateway::cli::{Cli, Command, Settings};
 use wscluster_gateway::config::{self, watch};
 use wscluster_gateway::drain_command;
+use wscluster_gateway::logging;
 use wscluster_gateway::metrics::Metrics;
 use wscluster_gateway::server::{self, Shutdown, World};
 use wscluster_gateway::shared::Parts;
@@ -30,12 +30,20 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    start_log();
+    let log = logging::start(&settings.node);
     let public = listen("--listen", settings.listen).await?;
     let admin = listen("--admin-listen", settings.admin_listen).await?;
     let socket = bind_socket(&settings.socket);
     let redis = settings.redis.as_ref().map_or_else(|| "none: rooms live in this process".into(), ToString::to_string);
-    tracing::info!(listen = %public.local_addr()?, admin = %admin.local_addr()?, redis, node = settings.node, "gateway starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        settings = settings.config.hash(),
+        shards = settings.shards,
+        listen = %public.local_addr()?,
+        admin = %admin.local_addr()?,
+        redis,
+        "gateway starts"
+    );
     let (shared, metrics) = (config::share(settings.config), Arc::new(Metrics::new()));
     if let Some(path) = settings.config_file {
         tokio::spawn(watch::follow(path, Arc::clone(&shared), Arc::clone(&metrics)));
@@ -52,6 +60,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     server::run(World { public, admin, socket, parts }, signals()?).await;
     let _ = std::fs::remove_file(&settings.socket);
+    log.tell_suppressed();
     Ok(())
 }
 
@@ -82,16 +91,4 @@ fn signals() -> anyhow::Result<mpsc::Receiver<Shutdown>> {
         tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(shutdown).await.is_ok() {} });
     }
     Ok(receiver)
-}
-
-/// JSON where a machine reads, text where a person does.
-fn start_log() {
-    let filter = std::env::var("WSCLUSTER_LOG").unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let text = match std::env::var("WSCLUSTER_LOG_FORMAT").as_deref() {
-        Ok("text") => true,
-        Ok("json") => false,
-        _ => std::io::stderr().is_terminal(),
-    };
-    if text { builder.init() } else { builder.json().init() }
 }

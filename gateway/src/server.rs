@@ -81,11 +81,8 @@ async fn leave(shared: &Arc<Shared>, shutdown: &mut mpsc::Receiver<Shutdown>) {
     shared.drain.start_to_exit();
     let hurried = async { while !matches!(shutdown.recv().await, Some(Shutdown::Now) | None) {} };
     tokio::select! {
-        status = shared.drain.finished() => {
-            tracing::info!(moved = status.moved, remaining = status.remaining, "drain ends");
-            // Those at the deadline are told 1012, not 1001.
-            shared.shards.tell_all(&Item::DrainForced);
-        }
+        // Those at the deadline are told 1012, not 1001.
+        _ = shared.drain.finished() => shared.shards.tell_all(&Item::DrainForced),
         () = hurried => {}
     }
 }
@@ -121,8 +118,7 @@ async fn client_address(stream: &mut TcpStream, peer: SocketAddr, clients: Optio
         // A health check that only connects.
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
         Err(error) => {
-            // Counted, not logged loudly: whoever reaches the port can do this as often as he likes.
-            tracing::debug!(%peer, %error, "a connection was closed");
+            tracing::info!(peer = %peer.ip(), %error, "a connection without PROXY header was closed");
             shared.metrics.rejected("proxy_protocol");
             None
         }

@@ -182,26 +182,30 @@ impl Connections {
         self.tracker.wait().await;
     }
 
-    /// Has the connections make room that keep most waiting, until no more than `limit` bytes wait.
-    pub fn shed(&self, limit: usize) {
+    /// Has the connections make room that keep most waiting, until no more than `limit` bytes wait. Returns how many
+    /// were told to.
+    pub fn shed(&self, limit: usize) -> usize {
         if self.budget.used() <= limit {
-            return;
+            return 0;
         }
-        let Some(_one_at_a_time) = self.shedding.try_lock() else { return };
+        let Some(_one_at_a_time) = self.shedding.try_lock() else { return 0 };
+        let mut told = 0;
         let mut fullest = self.all();
         fullest.sort_by_key(|connection| std::cmp::Reverse(connection.bytes.load(Relaxed)));
         let mut over = self.budget.used().saturating_sub(limit);
         for connection in fullest {
             let bytes = connection.bytes.load(Relaxed);
             if over == 0 || bytes == 0 {
-                return;
+                break;
             }
             over = over.saturating_sub(bytes);
             // Told once: its shard has not come to it yet.
             if !connection.shedding.swap(true, Relaxed) {
                 connection.tell(Item::Shed);
+                told += 1;
             }
         }
+        told
     }
 
     fn shard(&self, id: ConnectionId) -> &Mutex<HashMap<ConnectionId, Arc<Connection>>> {
@@ -218,6 +222,11 @@ impl Connection {
     /// It has made room, and may be asked again.
     pub(crate) fn has_shed(&self) {
         self.shedding.store(false, Relaxed);
+    }
+
+    /// The id of its session.
+    pub fn session(&self) -> String {
+        format!("{:032x}", self.session)
     }
 
     /// Where it comes from.
@@ -269,11 +278,11 @@ mod tests {
             connection
         });
         let told = || all.each_ref().map(|connection| connection.shedding.load(Relaxed));
-        connections.shed(1500);
+        assert_eq!(connections.shed(1500), 0);
         assert_eq!(told(), [false, false, false], "at the limit nothing happens");
-        connections.shed(1499);
+        assert_eq!(connections.shed(1499), 1);
         assert_eq!(told(), [false, true, false]);
-        connections.shed(599);
+        assert_eq!(connections.shed(599), 1, "who was told is not told again");
         assert_eq!(told(), [false, true, true]);
     }
 }

@@ -2,6 +2,7 @@
 //! is `watch`'s; flags and environment are `cli`'s.
 
 mod auth;
+mod changes;
 mod check;
 mod in_force;
 pub mod watch;

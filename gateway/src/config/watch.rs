@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::changes::{self, Change};
 use super::{Config, ConfigError, Shared};
 use crate::metrics::Metrics;
 
@@ -50,32 +51,28 @@ pub async fn follow(path: PathBuf, shared: Shared, metrics: Arc<Metrics>) {
 
 /// Takes a changed file over, or says why not.
 pub fn reload(path: &Path, shared: &Shared, metrics: &Metrics) {
-    let result = read(path).map(|new| merge(new, &shared.load()));
-    match result {
-        Ok(new) if new == ***shared.load() => {}
-        Ok(new) => {
-            tracing::info!(path = %path.display(), hash = new.hash(), "settings reloaded");
-            metrics.config_reloaded(true);
-            shared.store(Arc::new(new.into()));
-        }
+    match read(path) {
+        Ok(new) => apply(changes::between(&shared.load(), new), shared, metrics),
         Err(error) => {
-            tracing::error!(%error, "the changed settings were refused; the old ones stay in force");
+            tracing::error!(%error, hash = shared.load().hash(), "the changed settings were refused; the old ones stay in force");
             metrics.config_reloaded(false);
         }
     }
 }
 
-/// What of changed settings can be taken over while running: all but the streams' key prefix.
-fn merge(mut new: Config, old: &Config) -> Config {
-    if new.streams.key_prefix != old.streams.key_prefix {
-        tracing::warn!(
-            old = old.streams.key_prefix,
-            new = new.streams.key_prefix,
-            "streams.keyPrefix takes a restart; the old one stays in force"
-        );
-        new.streams.key_prefix.clone_from(&old.streams.key_prefix);
+fn apply(change: Change, shared: &Shared, metrics: &Metrics) {
+    let Change { config, keys, after_restart } = change;
+    if !after_restart.is_empty() {
+        let keys = after_restart.join(", ");
+        tracing::warn!(keys, "these changed settings take a restart; the old ones stay in force");
     }
-    new
+    if keys.is_empty() {
+        // Also when a file that was refused is back to what is in force.
+        return metrics.config_accepted();
+    }
+    tracing::info!(keys = keys.join(", "), hash = config.hash(), "settings reloaded");
+    shared.store(Arc::new(config.into()));
+    metrics.config_reloaded(true);
 }
 
 #[cfg(test)]

@@ -48,5 +48,6 @@ fn give(shared: &Arc<Shared>, stream: TcpStream, place: Place, carried: Carried)
     let number = u128::from_str_radix(&session.id, 16).unwrap_or_default();
     let handle = shared.connections.add(protocol, &place, number, clock::now(), Arc::clone(&inbox));
     shared.metrics.opened(protocol);
+    tracing::debug!(session = session.id, peer = %handle.address(), ?protocol, "session begins");
     inbox.send(Command::Adopt(Box::new(Adoption { stream, handle, place, carried })));
 }

@@ -209,7 +209,7 @@ impl Worker {
         let slot = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(slot), interest) {
-            tracing::warn!(%error, "a connection cannot be watched");
+            tracing::warn!(session = handle.session(), %error, "a connection cannot be watched");
             return self.cx.bury(&handle, "lost");
         }
         handle.slot.store(slot as Slot, Release);
@@ -294,7 +294,12 @@ impl Worker {
     /// Over the total, those that keep most waiting go first.
     fn shed(&self) {
         let limit = self.cx.config.backpressure.total_buffer_bytes;
-        self.cx.shared.connections.shed(limit);
+        let connections = &self.cx.shared.connections;
+        let told = connections.shed(limit);
+        if told > 0 {
+            let buffered = connections.buffered();
+            tracing::warn!(told, buffered, limit, "too much waits for all clients: the fullest are told to make room");
+        }
     }
 
     /// Lets go of every connection as soon as nothing is under way whose answer would be lost.
@@ -322,6 +327,18 @@ impl Context {
         self.inbox.load.fetch_sub(1, Relaxed);
         self.shared.connections.remove(handle.id);
         self.shared.metrics.closed(reason, lasted);
+        log_end(handle, reason, lasted);
         self.shared.drain.closed(handle, reason);
+    }
+}
+
+/// What clients or networks do all day is for who asks for it; so is what a drain sums up.
+fn log_end(handle: &Connection, reason: &'static str, lasted: Duration) {
+    const USUAL: [&str; 6] = ["client", "lost", "drained", "drain_forced", "shutdown", "handed_over"];
+    let (peer, seconds) = (handle.address(), lasted.as_secs_f64());
+    if USUAL.contains(&reason) {
+        tracing::debug!(session = handle.session(), %peer, reason, seconds, "session ends");
+    } else {
+        tracing::info!(session = handle.session(), %peer, reason, seconds, "session closed by the gateway");
     }
 }

@@ -122,16 +122,41 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_wscluster-gateway");
 impl Process {
     pub(crate) async fn start(yaml: &str, redis: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("gateway.yaml"), yaml).unwrap();
-        let (public, admin) = (free_address(), free_address());
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let command = tokio::process::Command::new(BINARY);
+        Self::run(command, folder, &file, Stdio::null(), redis).await
+    }
+
+    /// One that writes its log to the file `log`, and whose settings are mounted as Kubernetes mounts a ConfigMap.
+    pub(crate) async fn start_logging(yaml: &str, redis: Option<&str>, level: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = folder.path().join("mounted");
+        std::fs::create_dir_all(mounted.join("..1")).unwrap();
+        std::fs::write(mounted.join("..1/gateway.yaml"), yaml).unwrap();
+        std::os::unix::fs::symlink("..1", mounted.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/gateway.yaml", mounted.join("gateway.yaml")).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = tokio::process::Command::new(BINARY);
+        command.env("WSCLUSTER_LOG", level).env("WSCLUSTER_LOG_FORMAT", "json").args(["--node", "log-test"]);
+        Self::run(command, folder, &mounted.join("gateway.yaml"), log.into(), redis).await
+    }
+
+    async fn run(
+        mut command: tokio::process::Command,
+        folder: tempfile::TempDir,
+        file: &std::path::Path,
+        log: Stdio,
+        redis: Option<&str>,
+    ) -> Self {
+        let (public, admin) = (free_address(), free_address());
         command
             .env("WSCLUSTER_LISTEN", public.to_string())
             .args(["--admin-listen", &admin.to_string(), "--config"])
-            .arg(folder.path().join("gateway.yaml"))
+            .arg(file)
             .arg("--socket")
             .arg(folder.path().join("gateway.sock"))
-            .stderr(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true);
         if let Some(url) = redis {
             command.args(["--redis", url]);

@@ -15,7 +15,7 @@ use super::Address;
 use super::errors::{classify, describe, is_away};
 use super::life::{self, Life};
 use super::place::Place;
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::error::LogError;
 use crate::metrics::Metrics;
 
@@ -130,7 +130,7 @@ impl Link {
 
     /// Connects, looks after the connection, and connects again.
     async fn keep(self: Arc<Self>, mut target: Target) {
-        let (name, mut life) = (self.way.name(), None);
+        let (name, mut life, mut lost_at) = (self.way.name(), None, None);
         loop {
             let (place, mut connection) = self.connect(&mut target).await;
             let proven = self.lives_on(&mut life, &mut connection, &place).await;
@@ -142,12 +142,13 @@ impl Link {
                 made.times += 1;
                 made.unproven += u64::from(!proven);
             });
-            tracing::info!(connection = name, redis = %place, "connected to Redis");
+            log_connected(name, &place, lost_at);
             tokio::select! {
                 () = self.until_broken() => tracing::warn!(connection = name, redis = %place, "the connection to Redis is lost"),
                 () = target.leaves(&place) => tracing::warn!(connection = name, redis = %place, "the master is elsewhere now"),
             }
             self.connection.store(None);
+            lost_at = Some(clock::now());
         }
     }
 
@@ -262,6 +263,14 @@ impl Link {
             self.broken.notify_one();
         }
         result
+    }
+}
+
+/// After an outage it is told how long that was.
+fn log_connected(connection: &str, place: &Place, lost_at: Option<Millis>) {
+    match lost_at.map(|lost_at| clock::now().saturating_sub(lost_at) as f64 / 1000.0) {
+        None => tracing::info!(connection, redis = %place, "connected to Redis"),
+        Some(away_seconds) => tracing::info!(connection, redis = %place, away_seconds, "Redis is back"),
     }
 }
 
