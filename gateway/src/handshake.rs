@@ -85,8 +85,7 @@ pub async fn upgrade(
 ) -> Response {
     if request.version() < http::Version::HTTP_11 {
         let refused = Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1");
-        shared.metrics.rejected(refused.reason);
-        return refused.into_response();
+        return refuse(&shared, peer, refused);
     }
     match admit(&shared, peer, request.headers(), request.uri().query()).await {
         Ok((wish, client, place)) => {
@@ -95,14 +94,16 @@ pub async fn upgrade(
             tokio::spawn(serve(shared, wish, client, place, upgrade));
             response
         }
-        Err(refused) => {
-            shared.metrics.rejected(refused.reason);
-            // Not the answer's text: it may repeat what the client sent.
-            let status = refused.status.as_u16();
-            tracing::info!(peer = %peer.ip(), reason = refused.reason, status, "handshake refused");
-            refused.into_response()
-        }
+        Err(refused) => refuse(&shared, peer, refused),
     }
+}
+
+fn refuse(shared: &Shared, peer: SocketAddr, refused: Refused) -> Response {
+    shared.metrics.rejected(refused.reason);
+    // Not the answer's text: it may repeat what the client sent.
+    let status = refused.status.as_u16();
+    tracing::info!(peer = %peer.ip(), reason = refused.reason, status, "handshake refused");
+    refused.into_response()
 }
 
 async fn admit(
