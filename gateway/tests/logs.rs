@@ -84,6 +84,10 @@ async fn neither_payloads_nor_tokens_are_logged_at_any_level() {
     let authorization = format!("authorization: Bearer {SECRET}\r\ncontent-type: application/json\r\n");
     http(gateway.public, "POST", "/api/v1/rooms/a/messages", &authorization, &format!("\"{SECRET}\"")).await;
     http(gateway.public, "GET", &format!("/ws?room=a&token={SECRET}"), "", "").await;
+    let offers = format!("wscluster.v1.json, wscluster.bearer.{SECRET}");
+    drop(Client::open(gateway.public, "/ws", &[("sec-websocket-protocol", &offers)]).await);
+    let bearer = format!("Bearer {SECRET}");
+    drop(Client::open(gateway.public, "/ws?room=a", &[("authorization", &bearer)]).await);
     said(&gateway, "handshake refused").await;
     assert!(lines(&gateway).iter().any(|line| line["level"] == "TRACE"));
     let text = std::fs::read_to_string(gateway.folder.path().join("log")).unwrap();
