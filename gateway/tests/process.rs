@@ -169,7 +169,7 @@ fn bad_settings_are_named_and_nothing_starts() {
     for (args, fault) in [
         (vec!["--config", file], "limits.burst: 0 is out of range"),
         (vec!["--config", "/nowhere.yaml"], "/nowhere.yaml"),
-        (vec!["--redis", "redis+cluster://:s3cret@a"], "--redis"),
+        (vec!["--redis", "redis+sentinel://:s3cret@a"], "--redis"),
         (vec!["--listen", "everywhere"], "--listen"),
         (vec!["--listen", "192.0.2.1:1"], "--listen 192.0.2.1:1"),
         (vec!["--admin-token-file", "/nowhere"], "--admin-token-file /nowhere"),
