@@ -43,10 +43,13 @@ struct Tail {
 }
 
 impl Tail {
-    /// Whether it answers a client that has seen `since`, and gets what comes after `upto` live.
+    /// Whether it answers a client that has seen `since`, and gets what comes after `upto` live. One that has seen more
+    /// than there was when this was read is ahead of it, which proves nothing: it is read anew.
     fn answers(&self, since: EntryId, upto: EntryId) -> bool {
         let to = self.messages.last().map_or(self.from, |last| last.entry.id);
+        let last = self.state.as_ref().map_or(EntryId::ZERO, |state| state.last);
         self.read_at.elapsed() < KEPT
+            && since <= last
             && (self.from <= since || self.cut.is_some_and(|cut| since <= cut))
             && upto <= to.max(since)
     }
@@ -232,6 +235,20 @@ mod tests {
             let reads = ["cmdstat_xrange", "cmdstat_xrevrange", "cmdstat_xinfo"];
             stats.lines().filter(|line| reads.iter().any(|read| line.starts_with(read))).filter_map(calls).sum()
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_ahead_of_what_others_were_given_is_not_told_that_ids_went_back() {
+        let mut world = World::start(3, "x").await;
+        let config = Config::default().into();
+        let first = world.replays.read(&*world.log, &world.room, world.ids[0], world.ids[2], &config).await.unwrap();
+        assert_eq!((first.recovered, first.messages.len()), (true, 2));
+        let text: crate::entry::Text = "y".into();
+        let newer = world.log.append(&world.room, &text, None, clock::now()).await.unwrap();
+        // It saw the newest elsewhere; this gateway has not delivered it yet.
+        let ahead = world.replays.read(&*world.log, &world.room, newer, world.ids[2], &config).await.unwrap();
+        assert_eq!((ahead.recovered, ahead.reset, ahead.messages.len()), (true, false, 0));
+        world.redis.stop().await;
     }
 
     #[tokio::test]
