@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use support::certificates::Certificates;
 use support::redis_server::RedisServer;
 use support::redis_topology::{RedisCluster, Sentinels, answers};
 use support::{Client, Gateway, soon, until};
@@ -326,44 +327,12 @@ async fn a_wrong_password_is_no_connection_and_is_not_shown() {
     assert_eq!(status["redis"]["connected"], false);
 }
 
-/// An authority, and what it signed for the server and for a client, as files.
-struct Certificates(tempfile::TempDir);
-
-impl Certificates {
-    fn new() -> Self {
-        let folder = tempfile::TempDir::new().unwrap();
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        // A name of its own: one that signs itself and one that is signed must not be called the same.
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        write("ca.crt", authority.self_signed(&key).unwrap().pem());
-        let issuer = rcgen::Issuer::new(authority, key);
-        for name in ["server", "client"] {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-            write(&format!("{name}.crt"), params.signed_by(&key, &issuer).unwrap().pem());
-            write(&format!("{name}.key"), key.serialize_pem());
-        }
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-}
-
 #[tokio::test]
 async fn tls_with_an_authority_and_a_certificate_of_our_own() {
     let certificates = Certificates::new();
-    let (ca, cert, key) =
-        (certificates.path("ca.crt"), certificates.path("server.crt"), certificates.path("server.key"));
-    let port = support::redis_server::free_port().to_string();
-    let tls = ["--tls-port", &port, "--tls-ca-cert-file", &ca, "--tls-cert-file", &cert, "--tls-key-file", &key];
-    let redis = RedisServer::start(&tls).await;
+    let ca = certificates.path("ca.crt");
+    let (redis, url) = certificates.redis().await;
     let own = format!("certFile: {}, keyFile: {}", certificates.path("client.crt"), certificates.path("client.key"));
-    let url = format!("rediss://127.0.0.1:{port}");
     let gateway = Gateway::start(&format!("redis: {{caFile: {ca}, {own}}}"), Some(&url)).await;
     gateway.connected().await;
     let mut member = gateway.client().await;

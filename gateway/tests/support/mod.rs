@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub(crate) mod certificates;
 pub(crate) mod redis_server;
 pub(crate) mod redis_topology;
 
