@@ -133,3 +133,18 @@ async fn a_stream_that_is_made_empty_first_is_the_same_as_one_that_is_made_by_it
     world.redis.command(&["XGROUP", "CREATE", "room:a", "group", "$", "MKSTREAM"]).await;
     world.goes_on().await;
 }
+
+#[tokio::test]
+async fn a_room_that_may_not_be_read_for_a_while_holds_up_no_other_and_misses_nothing() {
+    let mut world = World::with_rooms("").await;
+    world.redis.command(&["ACL", "SETUSER", "gateway", "resetkeys", "~room:b"]).await;
+    world.script("redis.call('XADD','room:a','*','payload',1) redis.call('XADD','room:b','*','payload',1)").await;
+    world.hears("b", json!(1)).await;
+    until(|| async { world.gateway.metric("redis_read_errors_total").await >= 2 }).await;
+    world.write("b", "2").await;
+    world.hears("b", json!(2)).await;
+    world.redis.command(&["ACL", "SETUSER", "gateway", "allkeys"]).await;
+    world.hears("a", json!(1)).await;
+    world.goes_on().await;
+    assert_eq!(world.gateway.metric("redis_reconnects_total{connection=\"reads\"}").await, 0);
+}
