@@ -57,7 +57,7 @@ fn bearer(token: &str) -> String {
 /// A handshake by hand: its answer's head, and the connection.
 async fn handshake(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> (String, WebSocketStream<TcpStream>) {
     let mut stream = TcpStream::connect(gateway.public).await.unwrap();
-    let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let extra: String = headers.iter().fold(String::new(), |all, (name, value)| all + name + ": " + value + "\r\n");
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"

@@ -40,7 +40,7 @@ async fn every_file_that_the_page_names_is_served_as_what_it_is() {
     assert_eq!((status, header(&head, "content-type")), (200, "text/html; charset=utf-8"));
     let names: Vec<_> = page
         .split(['"', '\''])
-        .filter(|text| text.ends_with(".js") || text.ends_with(".css") || text.ends_with(".svg"))
+        .filter(|text| text.rsplit_once('.').is_some_and(|(_, kind)| ["js", "css", "svg"].contains(&kind)))
         .collect();
     assert!(names.len() >= 3, "{names:?}");
     for name in names.into_iter().chain(["wscluster.js"]) {

@@ -40,7 +40,7 @@ impl Answer {
 
 async fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(gateway.public).await.unwrap();
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers.iter().fold(String::new(), |all, (name, value)| all + name + ": " + value + "\r\n");
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: gateway.test\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
         body.len()
@@ -176,6 +176,9 @@ async fn pages_go_both_ways() {
     }
 }
 
+/// Method, path, headers, body; status and code of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn what_goes_wrong_is_a_problem() {
     let gateway = Gateway::start("auth: {anonymous: {subscribe: [\"open\"], publish: [\"open\"]}}", None).await;
@@ -183,7 +186,7 @@ async fn what_goes_wrong_is_a_problem() {
     let room = "/api/v1/rooms/open/messages";
     let text = ("content-type", "text/plain");
     let good = r#"{"payload": 1}"#;
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 19] = [
+    let cases: [Case<'_>; 19] = [
         ("POST", room, &[], good, 415, "unsupported_media_type"),
         ("POST", room, &[text], good, 415, "unsupported_media_type"),
         ("POST", room, &[JSON], "", 400, "bad_request"),

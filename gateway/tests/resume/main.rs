@@ -249,7 +249,7 @@ impl<'a> Run<'a> {
     fn explain(&self, fault: &str, saw: &[Saw]) -> String {
         let at = fault.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(0usize);
         let around = at.saturating_sub(5)..saw.len().min(at + 3);
-        let seen: String = around.map(|index| format!("  {index}: {}\n", saw[index])).collect();
+        let seen: String = around.fold(String::new(), |all, index| all + &format!("  {index}: {}\n", saw[index]));
         format!("{fault}\n  0: {}\n  …\n{seen}kept from {} at the end\n", saw[0], self.model.floor)
     }
 }
