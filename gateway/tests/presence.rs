@@ -150,6 +150,8 @@ async fn while_redis_is_away_nobody_leaves_and_afterwards_all_are_listed_again()
     redis.launch().await;
     one.connected().await;
     two.connected().await;
+    // That the room's messages may be gone is told; that anybody left is not.
+    assert_eq!(a.next().await["type"], "resync");
     until(|| async { redis.command(&["ZCARD", "wscluster/presence/{room:lobby}"]).await == "2" }).await;
     // The next thing that is told is what really happens next.
     b.leave().await;
