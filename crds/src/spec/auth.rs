@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{SecretKeyRef, rules};
 
-/// Who may connect, subscribe and publish. Hot-reloaded: changing it moves no session.
+/// Who may connect, subscribe and publish. Hot-reloaded: changing it moves no session, and neither does a change of a
+/// Secret that it names. Naming another Secret makes a new revision, because pods have to mount it.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Auth {
