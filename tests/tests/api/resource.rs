@@ -144,6 +144,10 @@ fn examples(server: &Server) -> Result<()> {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
+        // Beside the manifests there is the example of a page.
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path)?;
         for document in serde_yaml::Deserializer::from_str(&text) {
             let object = Value::deserialize(document)?;

@@ -109,8 +109,7 @@ function addresses(child: ChildProcess): Promise<{ listen: string; admin: string
     const read = (line: string) => {
       said.push(line);
       if (!line.includes("gateway starts")) return;
-      const event = JSON.parse(line) as { fields: { listen: string; admin: string } };
-      resolve(event.fields);
+      resolve(JSON.parse(line) as { listen: string; admin: string });
     };
     for (const stream of [child.stdout, child.stderr]) if (stream) createInterface(stream).on("line", read);
     child.once("close", (code) => reject(new Error(`the gateway ended with ${code}:\n${said.join("\n")}`)));
