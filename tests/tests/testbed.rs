@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use tokio::time::timeout;
-use wscluster_tests::cluster::{Cluster, ClusterOptions, Instance, Layout, Status};
+use wscluster_tests::cluster::{Cluster, ClusterOptions, Instance, Layout, Status, wait};
 use wscluster_tests::image;
 
 #[path = "testbed/traces.rs"]
@@ -372,14 +372,7 @@ fn start_and_stay(instance: &str, lifeline: bool) -> ! {
 }
 
 fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(45);
-    loop {
-        if let Some(value) = ready() {
-            return Ok(value);
-        }
-        ensure!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait::until(what, Duration::from_secs(45), || Ok(ready()))
 }
 
 /// Takes a testbed down that does not end with this process, also when the test fails.

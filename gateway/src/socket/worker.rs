@@ -82,6 +82,7 @@ impl Worker {
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, shard = self.cx.inbox.shard, "a shard cannot wait for its sockets");
+                // Nothing can be awaited where waiting itself fails: without a pause this would be a busy loop.
                 std::thread::sleep(Duration::from_millis(100));
             }
             self.cx.now = clock::now();
@@ -113,7 +114,12 @@ impl Worker {
 
     /// Goes on with those that had more to read than one turn takes.
     fn read_ready(&mut self) {
-        for slot in std::mem::take(&mut self.cx.ready) {
+        let ready = std::mem::take(&mut self.cx.ready);
+        // What is read now would be under way when connections are let go of; it stays in the socket for the next owner.
+        if self.freezing.is_some() {
+            return;
+        }
+        for slot in ready {
             if let Some(connection) = self.connections.get_mut(slot as usize)
                 && connection.readable
             {

@@ -23,7 +23,7 @@ mod settings;
 mod start;
 mod status;
 mod supervisor;
-mod wait;
+pub mod wait;
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Waiting for conditions that nothing announces: a file, a port, a process's end.
+//! Waiting for conditions that nothing announces: a file, a port, a process's end. Shared by the testbed and the tests.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until `ready` gives a value; says what was awaited when the time is over.
-pub(super) fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(value) = ready()? {

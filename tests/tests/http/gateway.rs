@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use wscluster_tests::cluster::wait;
 
 /// The API key of the gateways here.
 pub(crate) const KEY: &str = "a-key-of-the-tests";
@@ -93,19 +94,12 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 }
 
 pub(crate) fn await_listener(address: SocketAddr) -> Result<()> {
-    until(|| TcpStream::connect(address).is_ok()).with_context(|| format!("nothing listens on {address}"))
+    until(&format!("someone to listen on {address}"), || TcpStream::connect(address).is_ok())
 }
 
 /// Waits until something holds.
-pub(crate) fn until(holds: impl Fn() -> bool) -> Result<()> {
-    let start = Instant::now();
-    while !holds() {
-        if start.elapsed() > PATIENCE {
-            bail!("it did not happen in time");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    wait::until(what, PATIENCE, || Ok(holds().then_some(())))
 }
 
 /// The body of an answer with status 200.

@@ -72,7 +72,7 @@ fn observed() -> Result<()> {
         (r#"sum(ws_connections_opened_total{protocol="v1"})"#, 3.0),
         ("count(wscluster_gateway_config_info)", 1.0),
     ] {
-        until(|| value(listen, query).is_ok_and(|value| value == Some(expect)))
+        until(query, || value(listen, query).is_ok_and(|value| value == Some(expect)))
             .with_context(|| format!("{query} is {:?}, not {expect}", value(listen, query)))?;
     }
     Ok(())
