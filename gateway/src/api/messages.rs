@@ -44,7 +44,7 @@ pub(super) struct NewMessage<'a> {
     payload: &'a RawValue,
     /// With the same key for the same room within 5 minutes nothing is written again, and the id is the one of then.
     /// It is above the header.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, pattern = "^[ -~]+$")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     idempotency_key: Option<IdempotencyKey>,
 }
 
