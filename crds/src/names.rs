@@ -39,13 +39,21 @@ impl ClusterName {
     pub fn service(&self) -> String {
         self.0.clone()
     }
-    /// Name of the Deployment, ServiceAccount, PodDisruptionBudget and NetworkPolicy of the gateways.
+    /// Name of what there is one of for the gateways: ServiceAccount, PodDisruptionBudget, NetworkPolicy, autoscaler, monitors.
     pub fn gateway(&self) -> String {
         format!("{}-gateway", self.0)
+    }
+    /// Name of the Deployment of a revision.
+    pub fn deployment(&self, revision: &str) -> String {
+        format!("{}-gateway-{revision}", self.0)
     }
     /// Name of the ConfigMap with the gateways' settings.
     pub fn config(&self) -> String {
         format!("{}-gateway", self.0)
+    }
+    /// Name of the ConfigMap with the dashboard.
+    pub fn dashboard(&self) -> String {
+        format!("{}-dashboard", self.0)
     }
     /// Name of the Secret with generated keys (cookie signing, API key, admin token).
     pub fn keys(&self) -> String {

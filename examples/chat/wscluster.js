@@ -343,9 +343,36 @@ function ready(core, link) {
 function drained(core, link, retryAfterMs, deadlineMs, now) {
   const first = link.drain === void 0;
   link.drain = { retryAt: now + retryAfterMs, deadline: now + deadlineMs };
-  if (!first || link !== core.current) return;
+  if (!first) return;
+  if (link !== core.current) return drainedOnArrival(core, link, now);
+  if (now - link.startedAt >= core.settings.stableAfterMs) core.failures = 0;
   emit(core, { type: "drain", retryAfterMs, deadlineMs });
   followDrain(core);
+}
+function drainedOnArrival(core, next, now) {
+  const deadline = core.current?.drain?.deadline ?? 0;
+  if (now + ceilingMs(core.settings.backoff, core.failures) < deadline) turnBack(core, next, now);
+}
+function drainCancelled(core, link) {
+  const { drain } = link;
+  link.drain = void 0;
+  if (drain === void 0 || link !== core.current) return;
+  core.openAt = void 0;
+  if (core.next !== void 0) leaveNext(core, core.next);
+  emit(core, { type: "drainCancelled", node: link.node ?? "" });
+}
+function nextWelcomed(core, next, now) {
+  if (next === core.next && next.node !== "" && next.node === core.current?.node) turnBack(core, next, now);
+}
+function turnBack(core, next, now) {
+  leaveNext(core, next);
+  nextEnded(core, next, 1006, now);
+}
+function leaveNext(core, next) {
+  core.effects.push({ type: "leave", link: next.id });
+  core.next = void 0;
+  core.readySince = void 0;
+  returnAll(core, next.id, 1e3);
 }
 function cutOver(core, now) {
   if (!nextIsReady(core)) core.readySince = void 0;
@@ -464,17 +491,19 @@ var HANDLERS = {
   error: refusal,
   join: (core, link, frame) => change(core, link, "join", frame),
   leave: (core, link, frame) => change(core, link, "leave", frame),
-  drain: (core, link, frame, now) => drained(core, link, frame.retryAfterMs ?? 0, frame.deadlineMs ?? NO_DEADLINE_MS, now)
+  drain: (core, link, frame, now) => drained(core, link, frame.retryAfterMs ?? 0, frame.deadlineMs ?? NO_DEADLINE_MS, now),
+  drainCancelled
 };
 function handle(core, link, frame, now) {
   if (Object.hasOwn(HANDLERS, frame.type)) HANDLERS[frame.type]?.(core, link, frame, now);
 }
-function welcome(core, link, frame) {
+function welcome(core, link, frame, now) {
   link.node = frame.node ?? "";
   link.session = frame.session ?? "";
   link.heartbeatMs = frame.heartbeatMs ?? 0;
   link.maxMessageBytes = frame.maxMessageBytes ?? Number.POSITIVE_INFINITY;
   if (isReady(link, core.settings)) ready(core, link);
+  nextWelcomed(core, link, now);
 }
 function subscribed(core, link, frame) {
   const pending = answered(link, frame.ref);

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::affinity::NO_REVISION;
+use crate::affinity::cookie::is_word;
 use crate::auth::ApiKeys;
 use crate::config::{Config, ConfigError, watch};
 use crate::log::redis::{Address, AddressError};
+use crate::tls;
 
 /// The WebSocket gateway of WsCluster.
 #[derive(Debug, Parser)]
@@ -34,17 +37,23 @@ pub enum Command {
 /// Settings of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Where clients come in [default: 127.0.0.1:8080, in a pod 0.0.0.0:8080]
+    /// Where clients come in, over TLS if the settings file says so (tls)
+    /// [default: 127.0.0.1:8080, in a pod 0.0.0.0:8080]
     #[arg(long, env = "WSCLUSTER_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Where health, metrics and drain are served [default: 127.0.0.1:9090, in a pod 0.0.0.0:9090]
+    /// Where other gateways of the cluster bring clients that were here before. Takes --admin-token-file, by which they
+    /// prove themselves [default: nowhere]
+    #[arg(long, env = "WSCLUSTER_PEER_LISTEN", value_name = "ADDRESS")]
+    pub peer_listen: Option<SocketAddr>,
+    /// Where health, metrics and drain are served, never over TLS: not for clients
+    /// [default: 127.0.0.1:9090, in a pod 0.0.0.0:9090]
     #[arg(long, env = "WSCLUSTER_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// Redis that joins the gateways, redis://[user:password@]host[:port][/db], rediss:// for TLS,
     /// redis+sentinel://host[:port],…/master[/db] or redis+cluster://host[:port],…; without it rooms live in this process
     #[arg(long, env = "WSCLUSTER_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis: Option<String>,
-    /// Settings file (YAML), followed while running
+    /// Settings file (YAML), followed while running: limits, tokens, TLS, trusted proxies, drain
     #[arg(long, env = "WSCLUSTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Unix socket for `wscluster-gateway drain`
@@ -60,6 +69,9 @@ pub struct Serve {
     /// Name of this gateway in `welcome` [default: the host's name]
     #[arg(long, env = "WSCLUSTER_POD_NAME", value_name = "NAME")]
     pub node: Option<String>,
+    /// Revision of the fleet that this gateway is of: clients are forwarded to gateways of the same one
+    #[arg(long, env = "WSCLUSTER_REVISION", value_name = "NAME", value_parser = parse_revision)]
+    pub revision: Option<String>,
     /// Serve an example chat page under /demo/
     #[arg(long, env = "WSCLUSTER_DEMO")]
     pub demo: bool,
@@ -88,6 +100,12 @@ pub enum SettingsError {
     /// `--redis`.
     #[error("--redis: {0}")]
     Redis(#[from] AddressError),
+    /// `--peer-listen`.
+    #[error("--peer-listen needs --admin-token-file: gateways prove themselves to each other by the token in it")]
+    Peer,
+    /// The files of `tls`.
+    #[error("tls: {0}")]
+    Tls(String),
     /// `--admin-token-file` or `--api-key-file`.
     #[error("{flag} {}: {reason}", path.display())]
     Token {
@@ -107,6 +125,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where operators come in.
     pub admin_listen: SocketAddr,
+    /// Where other gateways come in.
+    pub peer_listen: Option<SocketAddr>,
     /// Where rooms are.
     pub redis: Option<Address>,
     /// The settings file.
@@ -121,6 +141,8 @@ pub struct Settings {
     pub api_key_file: Option<PathBuf>,
     /// Name of this gateway.
     pub node: String,
+    /// The revision of the fleet that it is of.
+    pub revision: String,
     /// Threads that serve connections.
     pub shards: usize,
     /// Serve the example page.
@@ -167,11 +189,17 @@ impl Serve {
     /// Reads what the flags point at.
     pub fn settings(self) -> Result<Settings, SettingsError> {
         let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), watch::read)?;
+        // A certificate that was asked for must be there from the start: later there is an older one to go on with.
+        config.tls.as_ref().map_or(Ok(()), tls::check).map_err(SettingsError::Tls)?;
         let admin_listen = self.admin_listen.unwrap_or_else(|| default_listen(ADMIN_PORT));
         let redis = self.redis.filter(|url| !url.is_empty());
+        if self.peer_listen.is_some() && self.admin_token_file.is_none() {
+            return Err(SettingsError::Peer);
+        }
         Ok(Settings {
             listen: self.listen.unwrap_or_else(|| default_listen(8080)),
             admin_listen,
+            peer_listen: self.peer_listen,
             redis: redis.map(|url| Address::parse(&url)?.with_certificates(&config.redis)).transpose()?,
             config_file: self.config,
             config,
@@ -179,6 +207,7 @@ impl Serve {
             admin_token: self.admin_token_file.as_deref().map(read_token).transpose()?,
             api_key_file: self.api_key_file.map_or_else(|| Ok(default_api_keys()), api_keys)?,
             node: self.node.filter(|name| !name.is_empty()).unwrap_or_else(host_name),
+            revision: self.revision.unwrap_or_else(|| NO_REVISION.into()),
             shards: self.shards.unwrap_or_else(cores),
             demo: self.demo,
         })
@@ -206,6 +235,10 @@ fn default_api_keys() -> Option<PathBuf> {
     Some(PathBuf::from("/etc/wscluster/keys/api-key")).filter(|path| path.exists())
 }
 
+fn parse_revision(text: &str) -> Result<String, String> {
+    if is_word(text, 63) { Ok(text.into()) } else { Err("1 to 63 letters, digits, - or _".into()) }
+}
+
 fn parse_shards(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=256).contains(count));
     count.ok_or_else(|| "a number from 1 to 256".into())
@@ -229,12 +262,14 @@ impl Settings {
         let process = serde_yaml::Mapping::from_iter([
             ("listen".into(), text(&self.listen)),
             ("adminListen".into(), text(&self.admin_listen)),
+            ("peerListen".into(), optional(self.peer_listen.as_ref().map(|address| text(address)))),
             ("redis".into(), optional(self.redis.as_ref().map(|address| text(address)))),
             ("config".into(), optional(self.config_file.as_ref().map(|path| text(&path.display())))),
             ("socket".into(), text(&self.socket.display())),
             ("adminToken".into(), optional(self.admin_token.as_ref().map(|_| "***".into()))),
             ("apiKeyFile".into(), optional(self.api_key_file.as_ref().map(|path| text(&path.display())))),
             ("node".into(), text(&self.node)),
+            ("revision".into(), text(&self.revision)),
             ("shards".into(), self.shards.into()),
             ("demo".into(), self.demo.into()),
         ]);
@@ -252,6 +287,24 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn gateways_need_a_token_to_prove_themselves_by() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["wscluster-gateway"], args].concat()).map(Cli::command);
+        let settings = |args: &[&str]| match parse(args) {
+            Ok(Command::Serve(serve)) => serve.settings(),
+            other => panic!("{other:?}"),
+        };
+        let listen = ["--peer-listen", "127.0.0.1:8081", "--revision", "7d9f"];
+        assert!(settings(&listen).unwrap_err().to_string().contains("--admin-token-file"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "t0ken").unwrap();
+        let with_token = [&listen[..], &["--admin-token-file", file.path().to_str().unwrap()]].concat();
+        let settings = settings(&with_token).unwrap();
+        assert_eq!((settings.peer_listen, &*settings.revision), (Some(([127, 0, 0, 1], 8081).into()), "7d9f"));
+        assert!(!settings.show().contains("t0ken") && settings.show().contains("127.0.0.1:8081"));
+        assert!(parse(&["--revision", "a b"]).is_err());
     }
 
     #[test]

@@ -38,6 +38,16 @@ impl EntryId {
     /// After every entry.
     pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
+    /// The least id above this one; `MAX` stays.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match (self.ms, self.seq) {
+            (u64::MAX, u64::MAX) => self,
+            (ms, u64::MAX) => Self { ms: ms + 1, seq: 0 },
+            (ms, seq) => Self { ms, seq: seq + 1 },
+        }
+    }
+
     /// The greatest id below this one; `ZERO` stays.
     #[must_use]
     pub fn previous(self) -> Self {
@@ -174,7 +184,7 @@ mod tests {
             let (x, y) = (EntryId { ms: a.0, seq: a.1 }, EntryId { ms: b.0, seq: b.1 });
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
             prop_assert_eq!(x.to_string().parse(), Ok(x));
-            prop_assert!(x == EntryId::ZERO || x.previous() < x);
+            prop_assert!(x == EntryId::ZERO || (x.previous() < x && x.previous().next() == x));
         }
     }
 }

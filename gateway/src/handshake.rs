@@ -11,6 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::affinity::choice::{self, Choice, Outcome};
+use crate::affinity::forward::forward;
+use crate::affinity::wire::Via;
 use crate::auth::{self, Identity, SUBPROTOCOL_PREFIX, Token, Way};
 use crate::clock;
 use crate::config::InForce;
@@ -20,7 +23,7 @@ use crate::room::RoomId;
 use crate::session::Session;
 use crate::shard::{Full, Place};
 use crate::shared::Shared;
-use crate::socket;
+use crate::socket::{self, Stream};
 
 /// Why a handshake was refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ impl IntoResponse for Refused {
 struct Wish {
     accept: String,
     protocol: Protocol,
+    /// The subprotocol that the answer names. A browser that offered any ends the connection when none is.
+    named: Option<&'static str>,
     rooms: Vec<RoomId>,
 }
 
@@ -77,24 +82,80 @@ enum Client {
     Shows(Token),
 }
 
-/// `GET /ws`.
+/// `GET /ws` on the public port.
 pub async fn upgrade(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
-    if request.version() < http::Version::HTTP_11 {
-        let refused = Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1");
-        return refuse(&shared, peer, refused);
+    let wish = match screen(&shared, &request) {
+        Ok(wish) => wish,
+        Err(refused) => return refuse(&shared, peer, refused),
+    };
+    let draining = shared.drain.active();
+    let chosen = shared.affinity.choose(request.headers(), &shared.config(), draining);
+    let chosen = match chosen {
+        Some(Choice::Forward { owner, set }) => {
+            let pod = Arc::clone(&owner.name);
+            match forward(&shared, peer, owner, &mut request).await {
+                Ok((response, outcome)) => return came(&shared, response, outcome, set.then_some(&pod)),
+                Err(missed) => Some(choice::instead(missed, draining)),
+            }
+        }
+        chosen => chosen,
+    };
+    let response = answer(&shared, peer, None, wish, request).await;
+    match chosen {
+        Some(Choice::Serve { outcome, set }) => {
+            let pod = Arc::clone(&shared.affinity.member.pod);
+            came(&shared, response, outcome, set.then_some(&pod))
+        }
+        _ => response,
     }
-    match admit(&shared, peer, request.headers(), request.uri().query()).await {
-        Ok((wish, client, place)) => {
+}
+
+/// `GET /ws` on the peer port: another gateway passes a client on that was here before. It is judged as if it had come
+/// here, and is not passed on once more.
+pub(crate) async fn take_over(shared: Arc<Shared>, client: SocketAddr, via: Via, request: Request) -> Response {
+    match screen(&shared, &request) {
+        Ok(wish) => answer(&shared, client, Some(via), wish, request).await,
+        Err(refused) => refuse(&shared, client, refused),
+    }
+}
+
+/// Counts what became of a client's affinity, and gives it a cookie for `pod` with its welcome.
+fn came(shared: &Shared, mut response: Response, outcome: Outcome, pod: Option<&Arc<str>>) -> Response {
+    shared.affinity.count(outcome);
+    let welcome = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(pod) = pod.filter(|_| welcome)
+        && let Some(cookie) = shared.affinity.set_cookie(pod, &shared.config())
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Serves a client here, or says why not.
+async fn answer(
+    shared: &Arc<Shared>,
+    client: SocketAddr,
+    via: Option<Via>,
+    wish: Wish,
+    mut request: Request,
+) -> Response {
+    let mut span = shared.metrics.traces.server(request.headers(), || "handshake".into());
+    match admit(shared, client, request.headers(), &wish).await {
+        Ok((known, place)) => {
+            span.answered(StatusCode::SWITCHING_PROTOCOLS, "");
             let response = switching(&wish);
             let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(serve(shared, wish, client, place, upgrade));
+            tokio::spawn(serve(Arc::clone(shared), wish, known, place.through(via), upgrade));
             response
         }
-        Err(refused) => refuse(&shared, peer, refused),
+        Err(refused) => {
+            span.answered(refused.status, refused.reason);
+            refuse(shared, client, refused)
+        }
     }
 }
 
@@ -106,17 +167,30 @@ fn refuse(shared: &Shared, peer: SocketAddr, refused: Refused) -> Response {
     refused.into_response()
 }
 
+/// What can be said of a handshake at once, whoever serves it.
+fn screen(shared: &Shared, request: &Request) -> Result<Wish, Refused> {
+    if request.version() < http::Version::HTTP_11 {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", "WebSockets need HTTP/1.1"));
+    }
+    let config = shared.config();
+    let wish = wish(request.headers(), request.uri().query(), &config)?;
+    if shared.drain.refuses() {
+        return Err(Refused::busy("draining", "this gateway is going away: try again"));
+    }
+    if !shared.handshake_in_time(&config) {
+        return Err(Refused::busy("handshake_rate", "too many handshakes: try again"));
+    }
+    Ok(wish)
+}
+
+/// Whether a client is taken in, who it is, and its place.
 async fn admit(
     shared: &Arc<Shared>,
     peer: SocketAddr,
     headers: &HeaderMap,
-    query: Option<&str>,
-) -> Result<(Wish, Client, Place), Refused> {
+    wish: &Wish,
+) -> Result<(Client, Place), Refused> {
     let config = shared.config();
-    let wish = wish(headers, query, &config)?;
-    if !shared.handshake_in_time(&config) {
-        return Err(Refused::busy("handshake_rate", "too many handshakes: try again"));
-    }
     let place = shared.connections.admit(peer.ip(), config.max_connections, config.limits.connections_per_ip);
     let place = match place {
         Ok(place) => place,
@@ -128,7 +202,7 @@ async fn admit(
     // Last: it costs most.
     let client = client(shared, headers).await?;
     permitted(&wish.rooms, &client, &config)?;
-    Ok((wish, client, place))
+    Ok((client, place))
 }
 
 async fn client(shared: &Shared, headers: &HeaderMap) -> Result<Client, Refused> {
@@ -174,9 +248,9 @@ fn wish(headers: &HeaderMap, query: Option<&str>, config: &InForce) -> Result<Wi
     if !origin::allowed(headers, &config.auth.allowed_origins) {
         return Err(Refused::new(StatusCode::FORBIDDEN, "origin", "this origin is not allowed"));
     }
-    let protocol = negotiate(headers)?;
+    let (protocol, named) = negotiate(headers)?;
     let rooms = if protocol == Protocol::Raw { raw_rooms(query.unwrap_or(""), config)? } else { Vec::new() };
-    Ok(Wish { accept, protocol, rooms })
+    Ok(Wish { accept, protocol, named, rooms })
 }
 
 fn websocket_key(headers: &HeaderMap) -> Result<String, Refused> {
@@ -212,18 +286,20 @@ fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> boo
     values(headers, name).any(|value| value.eq_ignore_ascii_case(token))
 }
 
-/// Raw when nothing was offered. A client that offers only what is not spoken here would misunderstand everything.
-fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refused> {
+/// How both will speak, and by which name: the first of the client's that is known here. Raw without a name when nothing
+/// was offered. A client that offers only what is not spoken here would misunderstand everything.
+fn negotiate(headers: &HeaderMap) -> Result<(Protocol, Option<&'static str>), Refused> {
     // A token among the names is none of them, and never echoed.
     let names = values(headers, &header::SEC_WEBSOCKET_PROTOCOL).filter(|name| !name.starts_with(SUBPROTOCOL_PREFIX));
     let mut offered = names.peekable();
     if offered.peek().is_none() {
-        return Ok(Protocol::Raw);
+        return Ok((Protocol::Raw, None));
     }
-    if offered.any(|name| name == protocol::V1) {
-        return Ok(Protocol::V1);
+    let known = [(Protocol::V1, protocol::V1), (Protocol::Raw, protocol::RAW)];
+    if let Some((spoken, name)) = offered.find_map(|name| known.into_iter().find(|(_, known)| *known == name)) {
+        return Ok((spoken, Some(name)));
     }
-    let message = format!("no known subprotocol was offered: offer {} or none", protocol::V1);
+    let message = format!("no known subprotocol was offered: offer {}, {} or none", protocol::V1, protocol::RAW);
     Err(Refused::new(StatusCode::BAD_REQUEST, "bad_request", message))
 }
 
@@ -253,8 +329,8 @@ fn switching(wish: &Wish) -> Response {
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, &wish.accept);
-    if wish.protocol == Protocol::V1 {
-        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol::V1);
+    if let Some(name) = wish.named {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
     response.body(Body::empty()).expect("the headers are valid")
 }
@@ -262,11 +338,11 @@ fn switching(wish: &Wish) -> Response {
 /// Takes the socket out of HTTP and gives it to a shard.
 async fn serve(shared: Arc<Shared>, wish: Wish, client: Client, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    let Ok(stream) = parts.io.into_inner().into_std() else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream<TcpStream>>>() else { return };
+    let Ok(stream) = parts.io.into_inner().try_map(TcpStream::into_std) else { return };
     // 128 random bits: a session's id is not guessable.
-    let id = format!("{:032x}", rand::random::<u128>());
-    let session = Session::new(id, wish.protocol, wish.rooms, &shared.config(), clock::now(), rand::random());
+    let session =
+        Session::new(rand::random(), wish.protocol, wish.rooms, &shared.config(), clock::now(), rand::random());
     let session = match client {
         Client::Unknown => session,
         Client::Known(identity) => session.with_identity(identity),
@@ -309,7 +385,16 @@ mod tests {
         assert_eq!(v1.protocol, Protocol::V1);
         let protocol = |offer: &str| judge(&[("sec-websocket-protocol", offer)], "room=a", Config::default());
         assert_eq!(protocol("wscluster.bearer.YQ, wscluster.v1.json").unwrap().protocol, Protocol::V1);
-        assert_eq!(protocol("wscluster.bearer.YQ").unwrap().protocol, Protocol::Raw, "raw stays raw");
+        let answer = |offer: &str| protocol(offer).map(|wish| (wish.protocol, wish.named)).unwrap();
+        assert_eq!(answer("wscluster.bearer.YQ"), (Protocol::Raw, None), "raw stays raw");
+        assert_eq!(answer("wscluster.bearer.YQ, wscluster.raw"), (Protocol::Raw, Some(protocol::RAW)));
+        assert_eq!(answer("wscluster.raw"), (Protocol::Raw, Some(protocol::RAW)));
+        assert_eq!(
+            answer("wscluster.raw, wscluster.v1.json"),
+            (Protocol::Raw, Some(protocol::RAW)),
+            "the client's order"
+        );
+        assert_eq!(answer("soap, wscluster.v1.json, wscluster.raw"), (Protocol::V1, Some(protocol::V1)));
         assert!(protocol("wscluster.bearer.YQ, other").is_err());
         let unknown = judge(&[("sec-websocket-protocol", "other")], "room=a", Config::default()).unwrap_err();
         assert_eq!(unknown.status, StatusCode::BAD_REQUEST);

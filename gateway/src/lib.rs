@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod api;
 pub mod auth;
 pub mod cli;
+pub mod client_address;
 pub mod clock;
 pub mod codec;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod drain_command;
 pub mod entry;
 pub mod error;
 pub mod handshake;
+mod https;
 pub mod hub;
 pub mod idempotency;
 mod json;
@@ -26,6 +28,7 @@ pub mod outbox;
 pub mod presence;
 pub mod protocol;
 pub mod proxy_protocol;
+pub mod rebalance;
 pub mod replay;
 pub mod room;
 pub mod routes;
@@ -34,6 +37,8 @@ pub mod session;
 pub mod shard;
 pub mod shared;
 pub mod socket;
+pub mod tls;
+pub mod traces;
 
 #[cfg(test)]
 #[path = "../tests/support/publisher.rs"]

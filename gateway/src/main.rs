@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use wscluster_gateway::cli::{Cli, Command, Settings};
@@ -16,6 +16,16 @@ use wscluster_gateway::logging;
 use wscluster_gateway::metrics::Metrics;
 use wscluster_gateway::server::{self, Shutdown, World};
 use wscluster_gateway::shared::Parts;
+
+/// What handshakes leave behind goes back to the system within seconds; glibc would keep it. How it is set:
+/// `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Connections that may wait to be accepted: what a fleet of clients that comes back at once makes of a moment without CPU.
+/// One that finds no place is tried again by its client's kernel after a second. The system's own limit
+/// (`net.core.somaxconn`, 4096 by default) holds all the same.
+const QUEUE: u32 = 4096;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -31,8 +41,12 @@ async fn main() -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let log = logging::start(&settings.node);
-    let public = listen("--listen", settings.listen).await?;
-    let admin = listen("--admin-listen", settings.admin_listen).await?;
+    let public = listen("--listen", settings.listen)?;
+    let admin = listen("--admin-listen", settings.admin_listen)?;
+    let peer = match settings.peer_listen {
+        Some(address) => Some(listen("--peer-listen", address)?),
+        None => None,
+    };
     let socket = bind_socket(&settings.socket);
     let redis = settings.redis.as_ref().map_or_else(|| "none: rooms live in this process".into(), ToString::to_string);
     tracing::info!(
@@ -41,6 +55,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         shards = settings.shards,
         listen = %public.local_addr()?,
         admin = %admin.local_addr()?,
+        revision = settings.revision,
         redis,
         "gateway starts"
     );
@@ -52,20 +67,29 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings: shared,
         redis: settings.redis,
         node: settings.node,
+        revision: settings.revision,
         admin_token: settings.admin_token,
         api_key_file: settings.api_key_file,
         shards: settings.shards,
         demo: settings.demo,
         metrics,
     };
-    server::run(World { public, admin, socket, parts }, signals()?).await;
+    server::run(World { public, admin, peer, socket, parts }, signals()?).await;
     let _ = std::fs::remove_file(&settings.socket);
     log.tell_suppressed();
     Ok(())
 }
 
-async fn listen(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
+fn listen(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    listener(address).with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+/// As tokio's `bind`, with a longer queue.
+fn listener(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 /// A gateway without its socket serves, but `wscluster-gateway drain` cannot reach it.

@@ -110,6 +110,11 @@ impl Outbox {
         self.live
     }
 
+    /// Bytes of replays that wait.
+    pub fn replayed_bytes(&self) -> usize {
+        self.replayed
+    }
+
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
         self.live + self.replayed
@@ -144,7 +149,8 @@ impl Outbox {
         self.retain(|kind| kind == Kind::Answer);
     }
 
-    /// Writes until nothing waits or the socket takes no more.
+    /// Writes until nothing waits or the socket takes no more. A socket that has taken bytes without sending them says
+    /// so when it is flushed, and counts as one that takes no more.
     pub fn write_to(&mut self, socket: &mut impl Write, written: &mut Written) -> io::Result<Progress> {
         while let Some(first) = self.frames.front() {
             let result = if self.frames.len() == 1 {
@@ -169,7 +175,10 @@ impl Outbox {
         if self.frames.capacity() > 0 {
             self.frames = VecDeque::new();
         }
-        Ok(Progress::Empty)
+        match socket.flush() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Progress::Blocked),
+            result => result.map(|()| Progress::Empty),
+        }
     }
 
     fn advance(&mut self, mut bytes: usize, written: &mut Written) {

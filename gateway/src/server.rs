@@ -17,12 +17,15 @@ use crate::api;
 use crate::proxy_protocol;
 use crate::routes;
 use crate::shared::{Parts, Shared};
-use crate::socket::Item;
+use crate::socket::{Item, Stream};
+use crate::tls::{self, Mode};
 
 /// How long connections have to end after the gateway was told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long it may take to remove its sessions from the lists of members.
 const PRESENCE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take to send the last traces.
+const TRACES_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,8 @@ pub struct World {
     pub public: TcpListener,
     /// Where operators and probes come in.
     pub admin: TcpListener,
+    /// Where other gateways come in.
+    pub peer: Option<TcpListener>,
     /// Where `wscluster-gateway drain` comes in.
     pub socket: Option<UnixListener>,
     /// What the gateway is made of.
@@ -57,6 +62,9 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     let local = routes::admin(Arc::clone(&shared), routes::Trust::Local);
     servers.spawn(serve_tcp(world.public, public, Some(Arc::clone(&shared)), stop.clone()));
     servers.spawn(serve_tcp(world.admin, admin, None, stop.clone()));
+    if let Some(peer) = world.peer {
+        servers.spawn(serve_tcp(peer, routes::peer(Arc::clone(&shared)), None, stop.clone()));
+    }
     if let Some(socket) = world.socket {
         servers.spawn(serve_unix(socket, local, stop.clone()));
     }
@@ -65,18 +73,24 @@ pub async fn run(world: World, mut shutdown: mpsc::Receiver<Shutdown>) {
     if how == Shutdown::Drain {
         leave(&shared, &mut shutdown).await;
     }
+    shared.drain.close();
     shared.shards.tell_all(&Item::GoingAway);
-    let _ = tokio::time::timeout(STOP_PATIENCE, shared.connections.ended()).await;
+    shared.drain.leave_elsewhere();
+    let ended = async { tokio::join!(shared.connections.ended(), shared.affinity.forwards.ended()) };
+    let _ = tokio::time::timeout(STOP_PATIENCE, ended).await;
     shared.shards.stop().await;
+    shared.affinity.splicers.stop().await;
     shared.presence.stop(PRESENCE_PATIENCE).await;
     shared.hub.log().stop();
     stop.cancel();
     servers.close();
     let _ = tokio::time::timeout(STOP_PATIENCE, servers.wait()).await;
+    shared.metrics.traces.stop(TRACES_PATIENCE).await;
     tracing::info!("stopped");
 }
 
-/// Drains until nobody is left, the deadline has passed, or someone is in a hurry.
+/// Drains until nobody is left, the deadline has passed, or someone is in a hurry. Being told to drain once more is no
+/// hurry: whoever supervises processes may repeat it.
 async fn leave(shared: &Arc<Shared>, shutdown: &mut mpsc::Receiver<Shutdown>) {
     shared.drain.start_to_exit();
     let hurried = async { while !matches!(shutdown.recv().await, Some(Shutdown::Now) | None) {} };
@@ -96,11 +110,11 @@ async fn serve_tcp(listener: TcpListener, router: Router, clients: Option<Arc<Sh
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((mut stream, peer)) => {
+            Ok((stream, peer)) => {
                 tune(&stream);
                 let (mut make, clients, stop) = (make.clone(), clients.clone(), stop.clone());
                 tokio::spawn(async move {
-                    let Some(peer) = client_address(&mut stream, peer, clients.as_deref()).await else { return };
+                    let Some((stream, peer)) = greet(stream, peer, clients.as_deref()).await else { return };
                     let Ok(service) = make.call(peer).await;
                     serve_http(stream, service, stop).await;
                 });
@@ -110,9 +124,34 @@ async fn serve_tcp(listener: TcpListener, router: Router, clients: Option<Arc<Sh
     }
 }
 
+/// What comes before HTTP: word of who the client is, then TLS, each if the settings of now ask for it. `None`: the
+/// connection is to be closed.
+async fn greet(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    clients: Option<&Shared>,
+) -> Option<(Stream<TcpStream>, SocketAddr)> {
+    let Some(shared) = clients else { return Some((stream.into(), peer)) };
+    let peer = client_address(&mut stream, peer, shared).await?;
+    let stream = match shared.certificates.mode() {
+        Mode::Plain => stream.into(),
+        Mode::Secured(config) => {
+            let rate = shared.config().limits.handshakes_per_second;
+            tls::accept(stream, peer, config, &shared.tls_handshakes, rate).await?
+        }
+        Mode::Unavailable => {
+            shared.tls_handshakes.unavailable(peer);
+            return None;
+        }
+    };
+    Some((stream, peer))
+}
+
 /// Who the client is: the other end, or whom the load balancer names. `None`: it should have named one, and did not.
-async fn client_address(stream: &mut TcpStream, peer: SocketAddr, clients: Option<&Shared>) -> Option<SocketAddr> {
-    let Some(shared) = clients.filter(|shared| shared.config().proxy_protocol) else { return Some(peer) };
+async fn client_address(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Option<SocketAddr> {
+    if !shared.config().proxy_protocol {
+        return Some(peer);
+    }
     match proxy_protocol::read(stream).await {
         Ok(named) => Some(named.unwrap_or(peer)),
         // A health check that only connects.

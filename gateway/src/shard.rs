@@ -1,14 +1,18 @@
 //! The connections of this gateway, kept in shards so that they do not wait for one another.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed},
+};
 
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::affinity::wire::Via;
 use crate::clock::Millis;
 use crate::outbox::Budget;
 use crate::protocol::Protocol;
@@ -18,6 +22,9 @@ use crate::socket::{Command, Inbox, Item};
 pub type ConnectionId = u64;
 
 const SHARDS: u64 = 16;
+
+/// The place of a connection that its shard has not taken yet.
+const UNSERVED: u32 = u32::MAX;
 
 /// A connection, as the rest of the gateway sees it.
 pub struct Connection {
@@ -36,6 +43,8 @@ pub struct Connection {
     /// Its place in that shard; the shard's own.
     pub(crate) slot: AtomicU32,
     shedding: AtomicBool,
+    /// The way it came, if that was through another gateway.
+    pub via: Option<Box<Via>>,
     address: IpAddr,
     session: u128,
 }
@@ -77,18 +86,31 @@ impl Default for Connections {
 /// A place among the connections, taken before the handshake is answered; given back when dropped.
 pub struct Place {
     connections: Arc<Connections>,
-    address: IpAddr,
+    /// As IPv6, in which it is a byte shorter: each connection has one.
+    address: Ipv6Addr,
+    via: Option<Box<Via>>,
     _open: TaskTrackerToken,
+}
+
+impl Place {
+    /// The same for a connection that comes through another gateway.
+    #[must_use]
+    pub fn through(self, via: Option<Via>) -> Self {
+        let mut place = self;
+        place.via = via.map(Box::new);
+        place
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.count.fetch_sub(1, Relaxed);
         let mut addresses = self.connections.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
+        let address = self.address.to_canonical();
+        if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                addresses.remove(&self.address);
+                addresses.remove(&address);
             }
         }
     }
@@ -97,7 +119,7 @@ impl Drop for Place {
 impl Connections {
     /// Takes a place, if there is one.
     pub fn admit(self: &Arc<Self>, address: IpAddr, most: usize, most_per_address: u32) -> Result<Place, Full> {
-        let mut addresses = self.addresses.lock();
+        let (address, mut addresses) = (address.to_canonical(), self.addresses.lock());
         let same = addresses.get(&address).copied().unwrap_or(0);
         if most_per_address > 0 && same >= most_per_address {
             return Err(Full::Address);
@@ -109,7 +131,11 @@ impl Connections {
         self.count.fetch_add(1, Relaxed);
         addresses.insert(address, same + 1);
         drop(addresses);
-        Ok(Place { connections: Arc::clone(self), address, _open: self.tracker.token() })
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Ok(Place { connections: Arc::clone(self), address, via: None, _open: self.tracker.token() })
     }
 
     /// Adds a connection that has a place, to be served by the shard of `inbox`.
@@ -129,9 +155,10 @@ impl Connections {
             bytes: AtomicUsize::new(0),
             noticed: AtomicBool::new(false),
             inbox,
-            slot: AtomicU32::new(u32::MAX),
+            slot: AtomicU32::new(UNSERVED),
             shedding: AtomicBool::new(false),
-            address: place.address,
+            via: place.via.clone(),
+            address: place.address.to_canonical(),
             session,
         });
         self.shard(id).lock().insert(id, Arc::clone(&connection));
@@ -219,9 +246,20 @@ impl Connection {
         self.inbox.send(Command::Tell(Arc::clone(self), item));
     }
 
+    /// Whether its shard has taken it. What it is told before that is lost.
+    pub fn is_served(&self) -> bool {
+        self.slot.load(Acquire) != UNSERVED
+    }
+
     /// It has made room, and may be asked again.
     pub(crate) fn has_shed(&self) {
         self.shedding.store(false, Relaxed);
+    }
+
+    /// The name of this gateway, `node`, as the client is told it: with the one that the connection comes through, since
+    /// the same session over another way is another connection, worth moving to.
+    pub fn welcomed_by(&self, node: &Arc<str>) -> Arc<str> {
+        self.via.as_ref().map_or_else(|| Arc::clone(node), |via| format!("{node} via {}", via.gateway).into())
     }
 
     /// The id of its session.

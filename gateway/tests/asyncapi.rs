@@ -146,6 +146,7 @@ fn sent() -> Vec<Value> {
         Frame::Pong { reference },
         Frame::Resync { room: &room, reason: Reason::Slow, position: id },
         Frame::Drain { retry_after_ms: 1, deadline_ms: Some(2) },
+        Frame::DrainCancelled {},
         Frame::Error { reference, code: Code::BadRequest, room: None, message: "m" },
         Frame::Error { reference: None, code: Code::Forbidden, room: Some(&room), message: "m" },
     ];
@@ -167,6 +168,7 @@ fn covered(frame: &Frame<'_>) {
         | Frame::Pong { .. }
         | Frame::Resync { .. }
         | Frame::Drain { .. }
+        | Frame::DrainCancelled {}
         | Frame::Error { .. } => {}
     }
 }

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 const V1: &str = "wscluster.v1.json";
+const RAW: &str = "wscluster.raw";
 
 /// A gateway that takes tokens of HS256, and more settings of `auth`.
 async fn gateway(auth: &str, rest: &str) -> (Gateway, tempfile::TempDir) {
@@ -140,6 +141,27 @@ async fn raw_stays_raw_with_a_token() {
     assert_eq!(Client { socket }.close_code().await, 3003);
     // And without one.
     assert_eq!(refused(&gateway, "/ws?room=lobby", &[]).await, (401, Some("Bearer".to_owned())));
+}
+
+/// A browser gives up a connection whose answer names none of the subprotocols that it offered.
+#[tokio::test]
+async fn raw_by_its_name_is_answered_with_it_and_the_token_is_not() {
+    let (gateway, _folder) = gateway("", "").await;
+    let entry = tokens::subprotocol(&lobby());
+    for offer in [format!("{entry}, {RAW}"), format!("{RAW}, {entry}")] {
+        let (head, socket) = handshake(&gateway, "/ws?room=lobby", &[("sec-websocket-protocol", &offer)]).await;
+        assert!(head.contains("sec-websocket-protocol: wscluster.raw\r\n") && !head.contains("bearer"), "{head}");
+        let mut client = Client { socket };
+        client.send_text("hello").await;
+        assert_eq!(client.next_text().await, "hello");
+    }
+    // Its name opens no room.
+    let unknown = refused(&gateway, "/ws?room=lobby", &[("sec-websocket-protocol", RAW)]).await;
+    assert_eq!(unknown, (401, Some("Bearer".to_owned())));
+    assert_eq!(refused(&gateway, "/ws", &[("sec-websocket-protocol", RAW)]).await.0, 400, "no room");
+    let (_, socket) =
+        handshake(&gateway, "/ws?room=secret", &[("sec-websocket-protocol", &format!("{entry}, {RAW}"))]).await;
+    assert_eq!(Client { socket }.close_code().await, 3003);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn a_published_message_reaches_all_members_and_nobody_else() {
         assert_eq!((Some(id.as_str()), payload), (answer["id"].as_str(), json!({"x": [1, 2.5]})));
     }
     assert_eq!(other.ask(json!({"type": "ping", "ref": 9})).await, json!({"type": "pong", "ref": 9}));
-    assert!(gateway.metric("ws_messages_sent_total").await >= 2);
+    until(async || gateway.metric("ws_messages_sent_total").await >= 2).await;
 }
 
 #[tokio::test]
@@ -291,6 +291,7 @@ async fn a_drain_moves_clients_and_can_be_cancelled() {
     let status: serde_json::Value = serde_json::from_str(&gateway.admin("DELETE", "/v1/drain").await.1).unwrap();
     assert_eq!(status["state"], "running");
     assert_eq!(gateway.admin("GET", "/readyz").await.0, 200);
+    assert_eq!(late.next().await, json!({"type": "drainCancelled"}));
     assert_eq!(late.publish("a", json!(2)).await["type"], "ok");
 }
 

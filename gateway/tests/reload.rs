@@ -1,6 +1,9 @@
 //! Settings that change while the gateway runs: each takes effect without a restart.
 
 mod support;
+#[allow(dead_code)]
+#[path = "support/tokens.rs"]
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use support::redis_server::RedisServer;
 use support::{Client, Gateway, until};
 use tokio_tungstenite::tungstenite::Message;
 use wscluster_gateway::config::watch;
@@ -23,10 +27,14 @@ struct Running {
 
 impl Running {
     async fn start(yaml: &str) -> Self {
+        Self::start_on(yaml, None).await
+    }
+
+    async fn start_on(yaml: &str, redis: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, yaml).unwrap();
-        let gateway = Gateway::start(yaml, None).await;
+        let gateway = Gateway::start(yaml, redis).await;
         tokio::spawn(watch::follow(file.clone(), Arc::clone(&gateway.settings), Arc::new(Metrics::new())));
         Self { gateway, file, _folder: folder }
     }
@@ -179,6 +187,43 @@ const CASES: &[Case] = &[
         new: look!(running, kept(running, "few:1").await == 3),
     },
     Case {
+        key: "streams.idleTtlSeconds",
+        before: "streams: {idleTtlSeconds: 3600}",
+        after: "streams: {idleTtlSeconds: 1}",
+        new: look!(running, {
+            let mut client = running.gateway.client().await;
+            let history = json!({"type": "history", "ref": 1, "room": "idle"});
+            if client.ask(history.clone()).await["messages"] == json!([]) {
+                client.publish("idle", json!(1)).await;
+            }
+            // Whoever writes anywhere has idle rooms removed.
+            client.publish("busy", json!(1)).await;
+            client.ask(history).await["messages"] == json!([])
+        }),
+    },
+    Case {
+        key: "limits.authTimeoutSeconds",
+        before: "auth: {anonymous: {subscribe: [], publish: []}}\nlimits: {authTimeoutSeconds: 3600}",
+        after: "auth: {anonymous: {subscribe: [], publish: []}}\nlimits: {authTimeoutSeconds: 1}",
+        new: look!(running, {
+            let mut client = running.gateway.client().await;
+            let end = tokio::time::timeout(Duration::from_secs(2), client.socket.next()).await;
+            matches!(end, Ok(Some(Ok(Message::Close(Some(frame))))) if u16::from(frame.code) == 3008)
+        }),
+    },
+    Case {
+        key: "auth.jwt",
+        before: "auth: {jwt: {algorithms: [EdDSA], publicKeyFile: KEYS/ed.pub.pem, issuer: \"https://a.example\"}}",
+        after: "auth: {jwt: {algorithms: [EdDSA], publicKeyFile: KEYS/ed.pub.pem, issuer: \"https://b.example\"}}",
+        new: look!(running, {
+            let claims = json!({
+                "sub": "ada", "exp": tokens::now() + 600, "iss": "https://b.example", "rooms": {"subscribe": ["a"]},
+            });
+            let token = tokens::token(&claims, tokens::Signer::EdDsa);
+            running.connect(&[("authorization", &format!("Bearer {token}"))]).await.is_some()
+        }),
+    },
+    Case {
         key: "backpressure.maxBufferedBytes",
         before: "backpressure: {maxBufferedBytes: 100000000}\nlimits: {burst: 1000}",
         after: "backpressure: {maxBufferedBytes: 70000}\nlimits: {burst: 1000}",
@@ -224,6 +269,16 @@ const CASES: &[Case] = &[
         new: look!(running, running.connect(&[]).await.is_none()),
     },
     Case {
+        key: "trustedProxies",
+        before: "limits: {connectionsPerIp: 1}",
+        after: "{trustedProxies: [127.0.0.0/8], limits: {connectionsPerIp: 1}}",
+        new: look!(running, {
+            let first = running.connect(&[("x-forwarded-for", "203.0.113.7")]).await;
+            let second = running.connect(&[("x-forwarded-for", "203.0.113.8")]).await;
+            first.is_some() && second.is_some()
+        }),
+    },
+    Case {
         key: "demo",
         before: "demo: false",
         after: "demo: true",
@@ -255,13 +310,39 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// The keys of the tests are there, whatever folder they run in.
+fn with_keys(yaml: &str) -> String {
+    yaml.replace("KEYS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/keys"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_setting_takes_effect_while_the_gateway_runs() {
     let checks = CASES.iter().map(|case| async move {
-        let running = Running::start(case.before).await;
+        let running = Running::start(&with_keys(case.before)).await;
         assert!(!(case.new)(&running).await, "{} holds before the change", case.key);
-        std::fs::write(&running.file, case.after).unwrap();
+        std::fs::write(&running.file, with_keys(case.after)).unwrap();
         until(|| (case.new)(&running)).await;
     });
     futures::future::join_all(checks).await;
+}
+
+/// Of use on Redis only: in one process nobody is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_members_changes_while_the_gateway_runs() {
+    let redis = RedisServer::start(&[]).await;
+    let running = Running::start_on("presence: {leaseSeconds: 3}", Some(&redis.url())).await;
+    running.gateway.connected().await;
+    let mut client = running.gateway.client().await;
+    client.ask(json!({"type": "subscribe", "ref": 1, "room": "a", "presence": true})).await;
+    let longest = async || {
+        let mut longest = 0;
+        for key in redis.command(&["KEYS", "*"]).await.split_whitespace() {
+            longest = redis.command(&["PTTL", key]).await.parse::<i64>().unwrap().max(longest);
+        }
+        longest
+    };
+    until(|| async { longest().await > 0 }).await;
+    assert!(longest().await <= 3000);
+    std::fs::write(&running.file, "presence: {leaseSeconds: 600}").unwrap();
+    until(|| async { longest().await > 500_000 }).await;
 }

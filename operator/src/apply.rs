@@ -7,19 +7,29 @@
 //! | wscluster.dev | wsclusters | get, list, watch, patch | reading; the finalizer |
 //! | wscluster.dev | wsclusters/status | patch | status |
 //! | wscluster.dev | wsclusters/finalizers | update | owner references that block deletion, where that admission is on |
-//! | apps | deployments | get, list, watch, create, patch | gateways |
-//! | (core) | services, configmaps | get, list, watch, create, patch | |
+//! | apps | deployments | get, list, watch, create, patch, delete | gateways; those of revisions that nobody can go back to are deleted |
+//! | (core) | services | get, list, watch, create, patch | |
+//! | (core) | configmaps | get, list, watch, create, patch, delete | the dashboard is deleted when switched off |
 //! | (core) | serviceaccounts | get, list, watch, create, patch, delete | deleted when the user names another |
-//! | (core) | secrets | get, list, watch, create, patch | generated keys; the Redis URL |
-//! | (core) | pods | get, list, watch | status |
+//! | (core) | secrets | get, list, watch, create, patch | generated keys; the Redis URL, the user's key of cookies |
+//! | (core) | pods | get, list, watch, patch | status; marks of a drain, deletion cost |
+//! | (core) | nodes | get | whether a node on which a gateway ends is being emptied |
 //! | policy | poddisruptionbudgets | get, list, watch, create, patch | |
+//! | autoscaling | horizontalpodautoscalers | get, list, watch, create, patch, delete | deleted when another scales, or none |
+//! | keda.sh | scaledobjects | get, list, watch, create, patch, delete | the same |
+//! | monitoring.coreos.com | podmonitors, prometheusrules | get, list, watch, create, patch, delete | the same, when disabled |
 //! | networking.k8s.io | networkpolicies | get, list, watch, create, patch, delete | deleted when switched off |
+//! | networking.k8s.io | ingresses | get, list, watch, create, patch, delete | the extra way in; deleted when dropped from the spec |
+//! | gateway.networking.k8s.io | httproutes | get, list, watch, create, patch, delete | the same, by a Gateway |
 //! | events.k8s.io | events | create, patch | Events |
 //! | coordination.k8s.io | leases | get, create, update | leader election, in the operator's namespace only |
+//!
+//! What the metrics API needs beside these stands in the chart's `metrics-api.yaml`.
 
 use std::sync::Arc;
 
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -27,11 +37,12 @@ use serde_json::{Value, json};
 use wscluster_crds::{GROUP, VERSION, WsCluster, WsClusterStatus};
 
 use crate::compare;
-use crate::error::{ReconcileError, refusal};
+use crate::error::{ReconcileError, gone, refusal};
 use crate::kinds::{Kind, Object};
 use crate::metrics::Metrics;
 use crate::observe::{Observed, Observer};
-use crate::plan::writes::{MANAGER, Removal, Why, Write};
+use crate::plan::marks::PodChange;
+use crate::plan::writes::{Removal, Why, Write};
 use crate::plan::{FINALIZER, Finalizer};
 use crate::recent::{self, Recent};
 use crate::status::notices::Notice;
@@ -74,8 +85,11 @@ impl Writer {
                     let answer = serde_json::to_value(answer).ok();
                     self.check(&key, &write.object, answer.as_ref());
                     let stored = || known.stored_version(kind, namespace, &write.object.name);
-                    self.recent.wrote(key, observed.versions.get(&kind).map(String::as_str), stored, answer);
+                    let version = observed.versions.get(&write.key());
+                    self.recent.wrote(key, version.map(String::as_str), stored, answer);
                 }
+                // Whoever looks for the kind is about to notice; the rest of the cluster does not wait for that.
+                Err(error) if gone(kind, &error) => tracing::debug!(kind = kind.as_str(), "the kind has just gone"),
                 Err(error) => match refusal(&error) {
                     Some(words) => refusals.push(refused(&write.object, words)),
                     None => return Err(ReconcileError::api(format!("write {}", write.object.name))(error)),
@@ -102,7 +116,7 @@ impl Writer {
         if *kind == Kind::Secret && write.why == Why::Missing {
             // Created, never applied: keys that are there already must not be overwritten by fresh ones.
             self.metrics.wrote(kind.as_str(), "create");
-            let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+            let params = PostParams { field_manager: Some(kind.manager().to_owned()), ..PostParams::default() };
             return api.create(&params, &serde_json::from_value(body.clone()).map_err(kube::Error::SerdeError)?).await;
         }
         let mut body = body.clone();
@@ -110,7 +124,22 @@ impl Writer {
             body["metadata"]["resourceVersion"] = Value::String(version.clone());
         }
         self.metrics.wrote(kind.as_str(), "apply");
-        api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(body)).await
+        api.patch(name, &PatchParams::apply(kind.manager()).force(), &Patch::Apply(body)).await
+    }
+
+    /// Changes labels and annotations of pods. One that is gone, or is another by now, needs none.
+    pub async fn pods(&self, namespace: &str, changes: &[PodChange]) -> Result<(), ReconcileError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        for PodChange { name, uid, annotations, labels } in changes {
+            let body = json!({"metadata": {"uid": uid, "annotations": annotations, "labels": labels}});
+            self.metrics.wrote("Pod", "patch");
+            match pods.patch(name, &PatchParams::default(), &Patch::Merge(body)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(ReconcileError::api(format!("mark Pod {name}"))(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Deletes objects. One that is gone already is as it should be.
@@ -132,7 +161,8 @@ impl Writer {
             }
             let key = recent::key(removal.kind.as_str(), namespace, &removal.name);
             let stored = || known.stored_version(removal.kind, namespace, &removal.name);
-            self.recent.wrote(key, observed.versions.get(&removal.kind).map(String::as_str), stored, None);
+            let version = observed.versions.get(&(removal.kind, removal.name.clone()));
+            self.recent.wrote(key, version.map(String::as_str), stored, None);
         }
         Ok(())
     }

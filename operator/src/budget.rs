@@ -1,5 +1,6 @@
 //! What the one drain budget comes out as: grace period, deregistration delay, pace. Pure.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wscluster_crds::WsClusterSpec;
 use wscluster_crds::spec::{Auto, ServiceProvider, ServiceType};
 use wscluster_crds::status::EffectiveStatus;
@@ -10,6 +11,8 @@ const LOAD_BALANCER_SECONDS: i64 = 180;
 const ENDPOINT_SECONDS: i64 = 5;
 /// Seconds between the drain deadline and the kernel's SIGKILL: closing what is left, and exit.
 const EXIT_SECONDS: i64 = 30;
+/// Seconds between two readiness probes: two that fail take a gateway out of the Service.
+pub const READINESS_PERIOD_SECONDS: i32 = 2;
 /// Largest deregistration delay. Source: AWS, target group attribute `deregistration_delay.timeout_seconds`.
 const LONGEST_DEREGISTRATION_SECONDS: i64 = 3600;
 
@@ -24,8 +27,12 @@ pub struct Budget {
     pub grace_seconds: i64,
     /// The load balancer's deregistration delay.
     pub deregistration_seconds: i64,
-    /// Sessions per second that one gateway moves; 0: as fast as it takes.
+    /// Sessions per second that one gateway moves when nobody gives it a pace; 0: as fast as it takes.
     pub connections_per_second: i64,
+    /// Sessions per second that the whole fleet moves at most; 0: as its headroom allows.
+    pub fleet_per_second: i64,
+    /// Gateways that may exist beyond the number wanted while a revision comes up.
+    pub max_surge: i32,
 }
 
 impl Budget {
@@ -43,6 +50,8 @@ impl Budget {
             grace_seconds: min_seconds + timeout_seconds + EXIT_SECONDS,
             deregistration_seconds: (min_seconds + timeout_seconds).min(LONGEST_DEREGISTRATION_SECONDS),
             connections_per_second: share(Auto::from(&spec.drain.connections_per_second), gateways),
+            fleet_per_second: share(Auto::from(&spec.drain.connections_per_second), 1),
+            max_surge: max_surge(&spec.rollout.max_surge, gateways),
         }
     }
 
@@ -52,7 +61,10 @@ impl Budget {
             termination_grace_period_seconds: self.grace_seconds,
             deregistration_delay_seconds: self.deregistration_seconds,
             drain_min_seconds: self.min_seconds,
-            drain_connections_per_second: self.connections_per_second,
+            drain_connections_per_second: self.fleet_per_second,
+            drain_deadline_seconds: self.min_seconds + self.timeout_seconds,
+            readiness_period_seconds: i64::from(READINESS_PERIOD_SECONDS),
+            max_surge: i64::from(self.max_surge),
         }
     }
 }
@@ -62,7 +74,19 @@ pub fn behind_aws(spec: &WsClusterSpec) -> bool {
     spec.service.type_ == ServiceType::LoadBalancer && spec.service.provider == ServiceProvider::Aws
 }
 
-/// A rolling update may drain the whole fleet at once, so each gateway gets its share of the fleet's pace.
+/// `spec.rollout.maxSurge` as a number of gateways: at least one, and a percentage rounded up.
+pub fn max_surge(surge: &IntOrString, gateways: i32) -> i32 {
+    let number = match surge {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => {
+            let percent: i32 = text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or(100);
+            gateways.saturating_mul(percent).saturating_add(99) / 100
+        }
+    };
+    number.max(1)
+}
+
+/// All gateways may drain at once, without an operator that paces them: each gets its share of the fleet's pace.
 fn share(rate: Auto, gateways: i32) -> i64 {
     match rate {
         Auto::Auto => 0,
@@ -99,6 +123,13 @@ mod tests {
             assert!(budget.grace_seconds > min + timeout);
             assert!(budget.deregistration_seconds <= 3600);
         }
+    }
+
+    #[test]
+    fn a_percentage_of_surge_is_rounded_up_and_never_zero() {
+        let percent = |text: &str, gateways| max_surge(&IntOrString::String(text.to_owned()), gateways);
+        assert_eq!([percent("100%", 6), percent("25%", 6), percent("1%", 3), percent("50%", 0)], [6, 2, 1, 1]);
+        assert_eq!(max_surge(&IntOrString::Int(4), 2), 4);
     }
 
     #[test]

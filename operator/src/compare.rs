@@ -73,7 +73,7 @@ fn list(items: &[Value], found: &[Value], path: &mut Vec<String>) -> Option<Stri
 
 /// The API server writes quantities its own way: `1000m` comes back as `1`.
 fn is_quantity(path: &[String]) -> bool {
-    path.iter().any(|key| matches!(key.as_str(), "limits" | "requests" | "sizeLimit"))
+    path.iter().any(|key| matches!(key.as_str(), "limits" | "requests" | "sizeLimit" | "averageValue"))
 }
 
 fn empty(value: &Value) -> bool {
@@ -109,6 +109,7 @@ mod tests {
             (json!({"requests": {"cpu": "1000m"}}), json!({"requests": {"cpu": "1"}}), None),
             (json!({"requests": {"cpu": "1001m"}}), json!({"requests": {"cpu": "1"}}), Some("requests.cpu")),
             (json!({"value": "1000m"}), json!({"value": "1"}), Some("value")),
+            (json!({"averageValue": "20000"}), json!({"averageValue": "20k"}), None),
             (json!({"maxSurge": "100%"}), json!({"maxSurge": "100%"}), None),
             (json!({"maxSurge": 1}), json!({"maxSurge": "1"}), Some("maxSurge")),
         ];

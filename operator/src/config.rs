@@ -1,8 +1,12 @@
 //! The command line. It knows flags and their environment variables, and nothing of what they cause.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::metrics_api::MetricsApiConfig;
+use crate::scalers::{Scalers, Standing};
 
 /// Turns WsCluster resources into gateway fleets and keeps them so.
 #[derive(Parser, Debug)]
@@ -46,6 +50,20 @@ pub struct OperatorConfig {
     /// Name of this process among those that want the lease. A random part is added.
     #[arg(long, env = "POD_NAME", default_value = "wscluster-operator")]
     pub identity: String,
+    /// Where the operator's Service takes questions for the connections of a cluster, for KEDA, like
+    /// http://wscluster-operator-metrics.wscluster-system.svc:9091/v1/connections.
+    #[arg(long, env = "WSCLUSTER_FIGURES_URL")]
+    pub figures_url: Option<String>,
+    /// A label that PodMonitors and PrometheusRules are to have, as KEY=VALUE: many a Prometheus looks for one. May be given
+    /// several times.
+    #[arg(long = "monitor-label", value_parser = label)]
+    pub monitor_labels: Vec<(String, String)>,
+    /// The label by which Grafana's sidecar finds dashboards, as KEY=VALUE.
+    #[arg(long, env = "WSCLUSTER_DASHBOARD_LABEL", default_value = "grafana_dashboard=1", value_parser = label)]
+    pub dashboard_label: (String, String),
+    /// The metrics API.
+    #[command(flatten)]
+    pub metrics_api: MetricsApiConfig,
 }
 
 /// Image of the operator's own version.
@@ -54,7 +72,18 @@ pub const DEFAULT_IMAGE: &str = concat!("wscluster.dev/wscluster:", env!("CARGO_
 impl OperatorConfig {
     /// What the pure parts need to know.
     pub fn defaults(&self) -> Defaults {
-        Defaults { gateway_image: self.gateway_image.clone(), operator_namespace: self.lease_namespace.clone() }
+        Defaults {
+            gateway_image: self.gateway_image.clone(),
+            operator_namespace: self.lease_namespace.clone(),
+            monitor_labels: self.monitor_labels.iter().cloned().collect(),
+            dashboard_label: self.dashboard_label.clone(),
+        }
+    }
+
+    /// What there is to scale with, before anybody has looked.
+    pub fn scalers(&self) -> Scalers {
+        let metrics_api = if self.metrics_api.listen.is_some() { Standing::Unknown } else { Standing::Off };
+        Scalers { keda: None, figures_url: self.figures_url.clone(), metrics_api }
     }
 }
 
@@ -65,6 +94,15 @@ pub struct Defaults {
     pub gateway_image: String,
     /// Where the operator runs: the gateways' NetworkPolicy lets it through to the admin port.
     pub operator_namespace: String,
+    /// Labels by which a Prometheus is told to look for PodMonitors and PrometheusRules.
+    pub monitor_labels: BTreeMap<String, String>,
+    /// Label by which Grafana's sidecar finds dashboards.
+    pub dashboard_label: (String, String),
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write it as KEY=VALUE".to_owned())
 }
 
 #[cfg(test)]
@@ -85,6 +123,17 @@ mod tests {
         assert_eq!(config.namespace, None);
         assert_eq!(config.gateway_image, "wscluster.dev/wscluster:0.1.0");
         assert_eq!(config.metrics_listen.to_string(), "0.0.0.0:9091");
+    }
+
+    #[test]
+    fn labels_are_pairs() {
+        let config = parse(&["--monitor-label=release=prometheus", "--monitor-label=a/b="]).unwrap();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(config.monitor_labels, [pair("release", "prometheus"), pair("a/b", "")]);
+        assert_eq!(config.dashboard_label, pair("grafana_dashboard", "1"));
+        for bad in ["release", "=x", ""] {
+            assert!(parse(&["--monitor-label", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -18,12 +18,19 @@ use wscluster_crds::WsCluster;
 
 use crate::apply::Writer;
 use crate::config::OperatorConfig;
+use crate::desired::ADMIN_PORT;
+use crate::figures::Figures;
+use crate::gateway_api;
 use crate::http::{self, Health};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
+use crate::metrics_api;
+use crate::monitoring;
+use crate::nodes::Nodes;
 use crate::observe::Observer;
 use crate::recent::Recent;
 use crate::reconcile::{Context, on_error, reconcile};
+use crate::scalers::Known;
 use crate::secrets::Secrets;
 use crate::watches::Watches;
 use crate::workers::Workers;
@@ -43,6 +50,9 @@ pub enum RunError {
     /// The address of `/metrics` is taken.
     #[error("cannot listen on --metrics-listen {0}: {1}")]
     Listen(std::net::SocketAddr, std::io::Error),
+    /// The address of the metrics API is taken.
+    #[error("cannot listen on --metrics-api-listen {0}: {1}")]
+    ListenMetricsApi(std::net::SocketAddr, std::io::Error),
     /// Another process leads now, or the API server could not be reached for too long.
     #[error("the lease was lost: another operator may lead")]
     LeaseLost,
@@ -59,7 +69,21 @@ pub async fn run(config: OperatorConfig, client: Client, shutdown: CancellationT
     // Of its own, so that probes are answered until the very end.
     let end = CancellationToken::new();
     let _guard = end.clone().drop_guard();
-    tokio::spawn(http::serve(listener, health.clone(), metrics.clone(), end));
+    let figures = Arc::new(Figures::new(client.clone(), config.namespace.clone(), ADMIN_PORT));
+    let known = Known::new(config.scalers());
+    tokio::spawn(http::serve(listener, health.clone(), metrics.clone(), figures.clone(), end.clone()));
+    if let Some(address) = config.metrics_api.listen {
+        let listener = TcpListener::bind(address).await.map_err(|error| RunError::ListenMetricsApi(address, error))?;
+        let service = metrics_api::Service {
+            config: config.metrics_api.clone(),
+            namespace: config.lease_namespace.clone(),
+            client: client.clone(),
+            figures,
+            known: known.clone(),
+            metrics: metrics.clone(),
+        };
+        tokio::spawn(service.run(listener, end));
+    }
     health.set(true);
 
     let identity = format!("{}_{:08x}", config.identity, rand::random::<u32>());
@@ -69,7 +93,7 @@ pub async fn run(config: OperatorConfig, client: Client, shutdown: CancellationT
     }
     metrics.leads(true);
     let result = tokio::select! {
-        result = lead(&config, client, &identity, &health, &metrics, &shutdown) => result,
+        result = lead(&config, client, &identity, &health, &metrics, known, &shutdown) => result,
         () = candidate.keep() => Err(RunError::LeaseLost),
     };
     metrics.leads(false);
@@ -85,21 +109,35 @@ async fn lead(
     identity: &str,
     health: &Health,
     metrics: &Metrics,
+    known: Known,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     health.set(false);
     let (triggers, queue) = unbounded();
     let recent = Arc::new(Recent::default());
+    let mut routes = gateway_api::Look::new(client.clone());
+    let monitors = monitoring::Look::new(client.clone(), config.namespace.clone());
+    let first = tokio::select! {
+        first = async { (routes.first().await, monitors.first().await) } => first,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let (support, http_routes) = tokio::sync::watch::channel(first.0);
+    let (found, monitoring) = tokio::sync::watch::channel(first.1);
     let watches = Watches {
         client: client.clone(),
         namespace: config.namespace.clone(),
         triggers: triggers.clone(),
         recent: recent.clone(),
         metrics: metrics.clone(),
+        http_routes: http_routes.clone(),
+        monitoring: monitoring.clone(),
+        scalers: known.clone(),
     };
-    let (stores, _tasks) = watches.start();
+    let (stores, mut tasks) = watches.start();
+    tasks.spawn(routes.follow(support, stores.clusters.clone(), triggers.clone()));
+    tasks.spawn(monitors.follow(found, stores.clusters.clone(), triggers.clone()));
     tokio::select! {
-        ready = stores.ready() => ready.map_err(|_| RunError::Watches)?,
+        ready = stores.ready(&known) => ready.map_err(|_| RunError::Watches)?,
         () = shutdown.cancelled() => return Ok(()),
     }
     health.set(true);
@@ -111,13 +149,17 @@ async fn lead(
             secrets: Arc::new(Secrets::new(client.clone(), stores.secrets.clone())),
             stores,
             recent: recent.clone(),
+            http_routes,
+            monitoring,
         },
+        nodes: Nodes::new(client.clone()),
         writer: Writer { recorder: Recorder::new(client.clone(), reporter), client, metrics: metrics.clone(), recent },
         defaults: config.defaults(),
         metrics: metrics.clone(),
         triggers,
         redis: Workers::default(),
         gateways: Workers::default(),
+        scalers: known,
         failures: Mutex::default(),
     });
     turns(clusters, queue, context, shutdown).await;
@@ -136,7 +178,7 @@ async fn turns(
     let turn = |cluster, context| reconcile(cluster, context).boxed();
     let after_error = |cluster: Arc<WsCluster>, error: &_, context: Arc<Context>| on_error(&cluster, error, &context);
     let mut turns = applier(turn, after_error, context.clone(), clusters, queue, config).boxed();
-    let mut tidy = interval(TIDY);
+    let (mut tidy, mut scalers) = (interval(TIDY), context.scalers.changes());
     loop {
         tokio::select! {
             done = turns.next() => match done {
@@ -146,6 +188,7 @@ async fn turns(
                 None => return,
             },
             _ = tidy.tick() => context.tidy(),
+            Ok(()) = scalers.changed() => context.scalers_changed(),
             () = shutdown.cancelled() => break,
         }
     }

@@ -2,6 +2,8 @@
 
 use wscluster_crds::names::InvalidName;
 
+use crate::kinds::Kind;
+
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -47,6 +49,11 @@ impl ReconcileError {
 /// Whether someone else wrote meanwhile.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the API server knows a kind no more that was there a moment ago.
+pub fn gone(kind: Kind, error: &kube::Error) -> bool {
+    kind.may_be_missing() && matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// The API server's words, when it refuses what was asked rather than being unable to do it.

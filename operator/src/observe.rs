@@ -1,7 +1,7 @@
 //! What is there: everything that a plan looks at, gathered from the watches' stores. The API server itself is asked only
 //! for an owned object that the watches know nothing of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,14 +11,20 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::watch;
 use wscluster_crds::spec::SecretRef;
 use wscluster_crds::{WsCluster, labels};
 
 use crate::desired::Wanted;
 use crate::desired::keys::Entropy;
-use crate::error::ReconcileError;
+use crate::desired::monitors::{Found, Monitoring};
+use crate::desired::ring::Signing;
+use crate::desired::route::HttpRouteSupport;
+use crate::error::{ReconcileError, gone};
 use crate::kinds::Kind;
 use crate::recent::{self, Recent};
+use crate::references::{self, Lack};
+use crate::scalers::Scalers;
 use crate::secrets::{Address, Certificates, Secrets};
 use crate::watches::Stores;
 use crate::{gateways, streams};
@@ -28,14 +34,16 @@ use crate::{gateways, streams};
 pub struct Observed {
     /// The time.
     pub now: Timestamp,
-    /// The objects that bear the cluster's names, by kind.
-    pub children: BTreeMap<Kind, Value>,
+    /// The objects that bear the cluster's names, by kind and name.
+    pub children: BTreeMap<Key, Value>,
     /// Versions of them that the watches knew.
-    pub versions: BTreeMap<Kind, String>,
-    /// Digests of objects that an admission webhook changes whenever they are written, by kind.
-    pub contested: BTreeMap<Kind, String>,
+    pub versions: BTreeMap<Key, String>,
+    /// Digests of objects that an admission webhook changes whenever they are written.
+    pub contested: BTreeMap<Key, String>,
     /// The gateway pods.
     pub pods: Vec<Arc<Pod>>,
+    /// Nodes that take no new pods, of those on which a gateway is ending.
+    pub cordoned: BTreeSet<String>,
     /// Where Redis is.
     pub address: Address,
     /// What is known of it.
@@ -44,9 +52,22 @@ pub struct Observed {
     pub gateways: gateways::Report,
     /// Randomness for keys that are missing.
     pub entropy: Entropy,
+    /// The key that affinity cookies are to be signed with.
+    pub signing: Signing,
+    /// Secrets that the spec names and that are not there.
+    pub lacking: Vec<Lack>,
+    /// What the cluster's `HTTPRoute` has; `None` where it has no such kind.
+    pub http_routes: Option<HttpRouteSupport>,
+    /// What there is to scale the cluster with.
+    pub scalers: Scalers,
+    /// What there is of the Prometheus operator's kinds.
+    pub monitoring: Monitoring,
     /// What the API server refused just now, in words for the user.
     pub failures: Vec<String>,
 }
+
+/// Kind and name of an object.
+pub type Key = (Kind, String);
 
 /// Whose object it is that bears one of the cluster's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,19 +83,34 @@ pub enum Owner {
 }
 
 impl Observed {
-    /// The object of a kind, typed.
+    /// The object of a kind of which there is one.
+    pub fn child(&self, kind: Kind) -> Option<&Value> {
+        self.of_kind(kind).next()
+    }
+
+    /// The objects of a kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Value> {
+        self.children.iter().filter(move |((other, _), _)| *other == kind).map(|(_, child)| child)
+    }
+
+    /// The object of a kind of which there is one, typed.
     pub fn typed<T: DeserializeOwned>(&self, kind: Kind) -> Option<T> {
-        serde_json::from_value(self.children.get(&kind)?.clone()).ok()
+        serde_json::from_value(self.child(kind)?.clone()).ok()
     }
 
-    /// Whether the Deployment exists.
+    /// Whether any gateways are run.
     pub fn has_fleet(&self) -> bool {
-        self.children.contains_key(&Kind::Deployment)
+        self.child(Kind::Deployment).is_some()
     }
 
-    /// Whose the object of a kind is; `None` where there is none.
-    pub fn owner(&self, kind: Kind, uid: &str, cluster: &str) -> Option<Owner> {
-        self.children.get(&kind).map(|child| owner(child, uid, cluster))
+    /// Whose an object is; `None` where there is none.
+    pub fn owner(&self, key: &Key, uid: &str, cluster: &str) -> Option<Owner> {
+        self.children.get(key).map(|child| owner(child, uid, cluster))
+    }
+
+    /// Whose the objects are.
+    pub fn owners(&self, uid: &str, cluster: &str) -> Vec<Owner> {
+        self.children.values().map(|child| owner(child, uid, cluster)).collect()
     }
 
     /// Objects of somebody else's that bear the cluster's names, in words for the user.
@@ -82,7 +118,7 @@ impl Observed {
         let (uid, name) = (cluster.uid().unwrap_or_default(), cluster.name_any());
         let foreign = self.children.iter().filter(|(_, child)| owner(child, &uid, &name) == Owner::Foreign);
         foreign
-            .map(|(kind, child)| {
+            .map(|((kind, _), child)| {
                 let name = child["metadata"]["name"].as_str().unwrap_or_default();
                 format!(
                     "{} {name:?} exists and does not belong to this WsCluster, so it is left alone: delete or rename it, or give the WsCluster another name",
@@ -116,6 +152,10 @@ pub struct Observer {
     pub secrets: Arc<Secrets>,
     /// What was just written.
     pub recent: Arc<Recent>,
+    /// What is known of HTTPRoutes.
+    pub http_routes: watch::Receiver<Option<HttpRouteSupport>>,
+    /// What is known of the Prometheus operator's kinds.
+    pub monitoring: watch::Receiver<Monitoring>,
 }
 
 impl Observer {
@@ -130,23 +170,38 @@ impl Observer {
     pub async fn children(
         &self,
         wanted: &Wanted<'_>,
-    ) -> Result<(BTreeMap<Kind, Value>, BTreeMap<Kind, String>), ReconcileError> {
+    ) -> Result<(BTreeMap<Key, Value>, BTreeMap<Key, String>), ReconcileError> {
         let (mut children, mut versions) = (BTreeMap::new(), BTreeMap::new());
-        for kind in Kind::ALL {
-            if let Some(version) = self.stored_version(kind, &wanted.namespace, &kind.object_name(&wanted.name)) {
-                versions.insert(kind, version);
+        for key in self.keys(wanted) {
+            if let Some(version) = self.stored_version(key.0, &wanted.namespace, &key.1) {
+                versions.insert(key.clone(), version);
             }
-            if let Some(child) = self.child(kind, wanted).await? {
-                children.insert(kind, child);
+            if let Some(child) = self.object(&key, wanted).await? {
+                children.insert(key, child);
             }
         }
         Ok((children, versions))
     }
 
     /// Digests of the cluster's objects that are contested.
-    pub fn contested(&self, wanted: &Wanted<'_>) -> BTreeMap<Kind, String> {
-        let key = |kind: Kind| recent::key(kind.as_str(), &wanted.namespace, &kind.object_name(&wanted.name));
-        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.recent.contested(&key(kind))?))).collect()
+    pub fn contested(&self, namespace: &str, keys: impl Iterator<Item = Key>) -> BTreeMap<Key, String> {
+        let digest = |key: &Key| self.recent.contested(&recent::key(key.0.as_str(), namespace, &key.1));
+        keys.filter_map(|key| digest(&key).map(|digest| (key, digest))).collect()
+    }
+
+    /// The objects that there should be, and the Deployments of other revisions that there are.
+    fn keys(&self, wanted: &Wanted<'_>) -> BTreeSet<Key> {
+        let all = Kind::ALL.into_iter().chain(Kind::EXTRAS);
+        let mut keys: BTreeSet<_> = all.map(|kind| (kind, kind.object_name(&wanted.name, &wanted.revision))).collect();
+        let ours = |object: &DynamicObject| {
+            object.namespace().as_deref() == Some(&wanted.namespace)
+                && object.labels().get(labels::CLUSTER).is_some_and(|cluster| cluster == wanted.name.as_str())
+                && object.labels().contains_key(labels::REVISION)
+        };
+        let store = self.stores.children.get(&Kind::Deployment);
+        let deployments = store.map(|store| store.state_filter(ours)).unwrap_or_default();
+        keys.extend(deployments.iter().map(|deployment| (Kind::Deployment, deployment.name_any())));
+        keys
     }
 
     /// Version of an owned object, as far as the watch has heard.
@@ -164,22 +219,30 @@ impl Observer {
 
     fn stored(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
         let reference = ObjectRef::new_with(name, kind.resource()).within(namespace);
-        self.stores.children.get(&kind)?.get(&reference)
+        self.stores.children.get(&kind.watched_as())?.get(&reference)
     }
 
-    async fn child(&self, kind: Kind, wanted: &Wanted<'_>) -> Result<Option<Value>, ReconcileError> {
-        let (namespace, name) = (wanted.namespace.as_str(), kind.object_name(&wanted.name));
-        let key = recent::key(kind.as_str(), namespace, &name);
+    async fn object(&self, (kind, name): &Key, wanted: &Wanted<'_>) -> Result<Option<Value>, ReconcileError> {
+        let namespace = wanted.namespace.as_str();
+        let lacking = match kind {
+            Kind::HttpRoute => wanted.http_routes.is_none(),
+            Kind::PodMonitor | Kind::PrometheusRule => wanted.monitoring.of(*kind) != Found::Usable,
+            _ => false,
+        };
+        if lacking {
+            return Ok(None);
+        }
+        let key = recent::key(kind.as_str(), namespace, name);
         let watched = match kind {
             Kind::Secret => {
-                let secret = self.secrets.get(namespace, &name).await;
+                let secret = self.secrets.get(namespace, name).await;
                 secret.map_err(ReconcileError::api(format!("read Secret {name}")))?.as_ref().and_then(json)
             }
-            _ => self.stored(kind, namespace, &name).as_ref().and_then(json),
+            _ => self.stored(*kind, namespace, name).as_ref().and_then(json),
         };
         match self.recent.freshest(&key, watched) {
             Some(child) => Ok(Some(child)),
-            None if wanted.wants(kind) => self.ask(kind, namespace, &name).await,
+            None if wanted.wants(*kind) => self.ask(*kind, namespace, name).await,
             None => Ok(None),
         }
     }
@@ -187,8 +250,11 @@ impl Observer {
     /// Asks for an object that no watch knows: it is not there, or it is somebody else's and bears no label of ours.
     async fn ask(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<Value>, ReconcileError> {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
-        let found = api.get_opt(name).await.map_err(ReconcileError::api(format!("read {} {name}", kind.as_str())))?;
-        Ok(found.map(Arc::new).as_ref().and_then(json))
+        match api.get_opt(name).await {
+            Ok(found) => Ok(found.map(Arc::new).as_ref().and_then(json)),
+            Err(error) if gone(kind, &error) => Ok(None),
+            Err(error) => Err(ReconcileError::api(format!("read {} {name}", kind.as_str()))(error)),
+        }
     }
 
     /// The gateway pods of a cluster.
@@ -212,6 +278,28 @@ impl Observer {
             None => None,
         };
         Ok(Address::of(redis, secret.as_deref()))
+    }
+
+    /// Secrets that the spec names and that are not there, or lack a key.
+    pub async fn lacking(&self, cluster: &WsCluster) -> Result<Vec<Lack>, ReconcileError> {
+        let namespace = cluster.namespace().unwrap_or_default();
+        let mut lacking = Vec::new();
+        for reference in references::of(&cluster.spec) {
+            let keys = self.secrets.keys(&namespace, &reference.name).await;
+            let keys = keys.map_err(ReconcileError::api(format!("read Secret {}", reference.name)))?;
+            lacking.extend(Lack::of(reference, keys));
+        }
+        Ok(lacking)
+    }
+
+    /// The key that affinity cookies are to be signed with. One that is missing or too short is told of as lacking.
+    pub async fn signing(&self, cluster: &WsCluster) -> Result<Signing, ReconcileError> {
+        let Some(named) = &cluster.spec.service.stickiness.cookie.signing_key_secret_ref else {
+            return Ok(Signing::Generated);
+        };
+        let secret = self.secrets.get(&cluster.namespace().unwrap_or_default(), &named.name).await;
+        let secret = secret.map_err(ReconcileError::api(format!("read Secret {}", named.name)))?;
+        Ok(Signing::of(secret.as_ref().and_then(|secret| Some(secret.data.as_ref()?.get(&named.key)?.0.as_slice()))))
     }
 
     /// The certificates for Redis.

@@ -18,8 +18,10 @@ use crate::config::Defaults;
 use crate::desired::{ADMIN_PORT, Wanted, keys::Keys};
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::observe::{Observed, Observer};
 use crate::plan::{self, Finalizer, Plan};
+use crate::scalers::Known;
 use crate::secrets::{Address, Certificates};
 use crate::workers::{Poke, Workers};
 use crate::{gateways, streams};
@@ -33,6 +35,8 @@ pub struct Context {
     pub observer: Observer,
     /// Writes.
     pub writer: Writer,
+    /// Which nodes are being emptied.
+    pub nodes: Nodes,
     /// What comes from the operator.
     pub defaults: Defaults,
     /// Counts.
@@ -43,6 +47,8 @@ pub struct Context {
     pub redis: Workers<streams::Target, streams::report::Report>,
     /// Tasks that ask gateways.
     pub gateways: Workers<gateways::Target, gateways::Report>,
+    /// What there is to scale with.
+    pub scalers: Known,
     /// Failures in a row, by cluster.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -79,6 +85,8 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
     }
     let (namespace, version) = (cluster.namespace().unwrap_or_default(), stored.resource_version());
     let (writer, known) = (&context.writer, &context.observer);
+    writer.pods(&namespace, &plan.pods).await?;
+    context.tell_gateways(&cluster, &observed, &plan)?;
     if let Some(Finalizer::Add) = plan.finalizer {
         writer.finalizer(&cluster, Finalizer::Add).await?;
     }
@@ -97,6 +105,9 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
 impl Context {
     /// Status, Events, and the end.
     async fn conclude(&self, cluster: &WsCluster, plan: &Plan, stored: Option<&str>) -> Result<(), ReconcileError> {
+        if let Some(status) = plan.status.as_ref().or(cluster.status.as_ref()) {
+            self.metrics.shows(cluster, status);
+        }
         if let Some(status) = &plan.status {
             self.writer.status(cluster, status, &self.observer, stored).await?;
         }
@@ -112,22 +123,31 @@ impl Context {
     async fn observe(&self, cluster: &WsCluster) -> Result<Observed, ReconcileError> {
         let known = &self.observer;
         let namespace = cluster.namespace().unwrap_or_default();
+        let (http_routes, scalers) = (*known.http_routes.borrow(), self.scalers.now());
+        let monitoring = *known.monitoring.borrow();
         let wanted = Wanted::new(cluster, &self.defaults, Keys::default())?;
+        let wanted = Wanted { http_routes, monitoring, scalers: scalers.clone(), ..wanted };
         let (children, versions) = known.children(&wanted).await?;
+        let pods = known.pods(&namespace, &cluster.name_any());
         let mut observed = Observed {
             now: Timestamp::now(),
+            contested: known.contested(&namespace, children.keys().cloned()),
             children,
             versions,
-            contested: known.contested(&wanted),
-            pods: known.pods(&namespace, &cluster.name_any()),
+            cordoned: self.nodes.cordoned(plan::surge::ending_nodes(&pods)).await,
+            pods,
             address: known.address(cluster).await?,
             redis: streams::report::Report::default(),
-            gateways: gateways::Report::default(),
+            gateways: self.gateways.report(&cluster.uid().unwrap_or_default()).unwrap_or_default(),
             entropy: std::array::from_fn(|_| rand::random()),
+            signing: known.signing(cluster).await?,
+            lacking: known.lacking(cluster).await?,
+            http_routes,
+            scalers,
+            monitoring,
             failures: Vec::new(),
         };
         observed.redis = self.redis(cluster, &observed.address, known.certificates(cluster).await?);
-        observed.gateways = self.gateways(cluster, &observed)?;
         Ok(observed)
     }
 
@@ -154,21 +174,26 @@ impl Context {
         })
     }
 
-    /// What the gateways answered; sees to it that somebody asks.
-    fn gateways(&self, cluster: &WsCluster, observed: &Observed) -> Result<gateways::Report, ReconcileError> {
+    /// Sees to it that somebody asks the gateways, and tells them what the plan wants of them.
+    fn tell_gateways(&self, cluster: &WsCluster, observed: &Observed, plan: &Plan) -> Result<(), ReconcileError> {
         let uid = cluster.uid().unwrap_or_default();
         let keys = plan::writes::wanted(cluster, observed, &self.defaults)?.keys;
         let target = gateways::Target {
             pods: observed.pods.iter().filter_map(address).collect(),
             port: ADMIN_PORT,
             token: keys.admin_token(),
-            drain: cluster.metadata.deletion_timestamp.is_some(),
+            drains: plan.drains.clone(),
+            cancels: plan.cancels.clone(),
+            peers: plan.peers.clone(),
+            listeners: plan::peers::listeners(observed),
+            rebalance: plan.rebalance.clone(),
         };
         if target.pods.is_empty() {
             self.gateways.end(&uid);
-            return Ok(gateways::Report { asked_to_drain: target.drain, ..Default::default() });
+        } else {
+            self.gateways.ensure(&uid, target, gateways::Report::default(), &self.poke(cluster), gateways::follow);
         }
-        Ok(self.gateways.ensure(&uid, target, gateways::Report::default(), &self.poke(cluster), gateways::follow))
+        Ok(())
     }
 
     fn poke(&self, cluster: &WsCluster) -> Poke {
@@ -176,6 +201,14 @@ impl Context {
         Arc::new(move || {
             let _ = triggers.unbounded_send(reference.clone());
         })
+    }
+
+    /// Has every cluster that is scaled take a turn: there is something else to scale with.
+    pub fn scalers_changed(&self) {
+        let clusters = self.observer.stores.clusters.state();
+        for cluster in clusters.iter().filter(|cluster| cluster.spec.autoscaling.is_some()) {
+            self.poke(cluster)();
+        }
     }
 
     /// Ends what runs for a cluster that is gone.
@@ -194,6 +227,7 @@ impl Context {
         self.gateways.retain(exists);
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| exists(uid));
         self.metrics.clusters(alive.len());
+        self.metrics.retain(exists);
     }
 }
 

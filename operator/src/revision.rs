@@ -5,6 +5,7 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference, ResourceRequirements};
 use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use wscluster_crds::WsClusterSpec;
 use wscluster_crds::spec::{PodTemplate, RedisTls, SecretKeyRef};
@@ -18,6 +19,40 @@ pub fn hash(spec: &WsClusterSpec) -> String {
     let visible = serde_json::to_vec(&Visible::of(spec)).expect("plain data serialises");
     hex(&Sha256::digest(visible)[..5])
 }
+
+/// The fields of a spec that make its revision, for undo. A field that is not set is null.
+pub fn fields(spec: &WsClusterSpec) -> Value {
+    let whole = serde_json::to_value(spec).expect("plain data serialises");
+    let mut part = json!({});
+    for path in FIELDS {
+        let value = path.iter().try_fold(&whole, |value, key| value.get(key)).cloned().unwrap_or_default();
+        let mut place = &mut part;
+        for key in path {
+            place = &mut place[*key];
+        }
+        *place = value;
+    }
+    part
+}
+
+/// Paths of the fields that make a revision, but for those that can never change.
+const FIELDS: [&[&str]; 14] = [
+    &["gateway", "image"],
+    &["gateway", "imagePullPolicy"],
+    &["gateway", "imagePullSecrets"],
+    &["gateway", "resources"],
+    &["gateway", "env"],
+    &["gateway", "podTemplate"],
+    &["redis", "url"],
+    &["redis", "urlSecretRef"],
+    &["redis", "tls"],
+    &["auth", "jwt"],
+    &["auth", "apiKeySecretRef"],
+    // As a whole: one of its two fields alone would make a spec that is refused.
+    &["service", "tls"],
+    &["drain", "timeoutSeconds"],
+    &["drain", "minSeconds"],
+];
 
 /// Everything that needs new pods. A field added later must be left out where it has its default, or every fleet would
 /// roll when the operator that knows it comes in.
@@ -45,6 +80,8 @@ struct Visible<'a> {
     jwt_secret: Option<&'a SecretKeyRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key_secret: Option<&'a SecretKeyRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_secret: Option<&'a str>,
     key_prefix: &'a str,
     drain_timeout_seconds: i64,
     drain_min_seconds: String,
@@ -66,6 +103,7 @@ impl<'a> Visible<'a> {
             redis_tls: spec.redis.tls.as_ref(),
             jwt_secret: secrets::jwt_secret(spec),
             api_key_secret: spec.auth.api_key_secret_ref.as_ref(),
+            tls_secret: spec.service.tls.as_ref().and_then(|tls| tls.secret_name.as_deref()),
             key_prefix: &spec.redis.streams.key_prefix,
             drain_timeout_seconds: spec.drain.timeout_seconds,
             // Only where the grace period depends on it does the way in make a revision.
@@ -89,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_a_revision_make_the_same_revision_again() {
+        let spec: WsClusterSpec = serde_yaml::from_str(
+            "{redis: {url: 'redis://r:6379'}, replicas: 7, gateway: {image: 'x:1', env: [{name: A, value: b}]}, drain: {timeoutSeconds: 60}}",
+        )
+        .unwrap();
+        let fields = fields(&spec);
+        assert_eq!(fields["gateway"]["podTemplate"], Value::Null);
+        assert!(fields.get("replicas").is_none(), "the size of the fleet is no part of a revision");
+        let other: WsClusterSpec = serde_json::from_value(crate::desired::prune(fields)).unwrap();
+        assert_eq!(hash(&other), hash(&spec));
+    }
+
+    #[test]
     fn settings_that_gateways_take_while_running_make_no_revision() {
         for yaml in [
             "replicas: 9",
@@ -100,6 +151,11 @@ mod tests {
             "auth: {allowedOrigins: ['https://a.example']}",
             "auth: {jwt: {algorithms: [RS256], jwksUrl: 'https://a.example/jwks'}}",
             "service: {port: 9000}",
+            "service: {tls: {certificateArn: 'arn:x'}}",
+            "service: {trustedProxies: [10.0.0.0/8]}",
+            "service: {stickiness: {mode: None}}",
+            "service: {stickiness: {cookie: {name: a, signingKeySecretRef: {name: a, key: b}}}}",
+            "route: {ingress: {host: a.example}}",
             "disruption: {maxUnavailable: 2}",
         ] {
             assert_eq!(of(yaml), of(""), "{yaml}");
@@ -119,6 +175,7 @@ mod tests {
             "auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}",
             "auth: {jwt: {algorithms: [ES256], publicKeySecretRef: {name: a, key: b}}}",
             "auth: {apiKeySecretRef: {name: a, key: b}}",
+            "service: {tls: {secretName: a}}",
         ] {
             assert_ne!(of(yaml), of(""), "{yaml}");
         }

@@ -1,7 +1,7 @@
 //! Secrets: a watch keeps their metadata only, and the few that a WsCluster names are fetched when their version
 //! changes. The operator never holds anybody else's secret.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -92,12 +92,16 @@ pub struct Secrets {
     client: Client,
     known: Store<PartialObjectMeta<Secret>>,
     fetched: Mutex<HashMap<(String, String), Arc<Secret>>>,
+    keys: Mutex<HashMap<(String, String), Keys>>,
 }
+
+/// A version of a Secret, and the names of the keys that it had.
+type Keys = (String, BTreeSet<String>);
 
 impl Secrets {
     /// Reads Secrets whose metadata is in `known`.
     pub fn new(client: Client, known: Store<PartialObjectMeta<Secret>>) -> Self {
-        Self { client, known, fetched: Mutex::default() }
+        Self { client, known, fetched: Mutex::default(), keys: Mutex::default() }
     }
 
     /// A Secret, or `None` where the watch knows of none.
@@ -115,6 +119,27 @@ impl Secrets {
             None => held.remove(&key),
         };
         Ok(fetched)
+    }
+
+    /// Names of a Secret's keys, or `None` where the watch knows of no such Secret. Its contents are not kept.
+    pub async fn keys(&self, namespace: &str, name: &str) -> kube::Result<Option<BTreeSet<String>>> {
+        let Some(version) = self.version(namespace, name) else { return Ok(None) };
+        let place = (namespace.to_owned(), name.to_owned());
+        let held = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        if let Some((_, keys)) = held.filter(|(seen, _)| *seen == version) {
+            return Ok(Some(keys));
+        }
+        let found = Api::<Secret>::namespaced(self.client.clone(), namespace).get_opt(name).await?;
+        let found = found.map(|secret| {
+            let version = secret.resource_version().unwrap_or_default();
+            (version, secret.data.unwrap_or_default().into_keys().collect::<BTreeSet<_>>())
+        });
+        let mut held = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Some(found) => held.insert(place, found.clone()),
+            None => held.remove(&place),
+        };
+        Ok(found.map(|(_, keys)| keys))
     }
 
     /// Version of a Secret, as far as the watch has heard.

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ApiResource, DynamicObject};
@@ -15,12 +15,21 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wscluster_crds::{WsCluster, labels};
 
+use crate::desired::monitors::{Found, Monitoring};
+use crate::desired::route::HttpRouteSupport;
 use crate::kinds::Kind;
 use crate::metrics::Metrics;
+use crate::optional::watch_while;
 use crate::recent::{self, Recent};
+use crate::references;
+use crate::scalers::{Known, keda};
+
+/// Kinds that a cluster may lack, and whose watches come and go with them.
+const OPTIONAL: [Kind; 3] = [Kind::HttpRoute, Kind::PodMonitor, Kind::PrometheusRule];
 
 /// What the watches know.
 #[derive(Clone)]
@@ -36,14 +45,17 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Waits until every watch has told of what was there before it.
-    pub async fn ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    /// Waits until every watch has told of what was there before it. Those of kinds that a cluster may lack may never have
+    /// anything to tell.
+    pub async fn ready(&self, known: &Known) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
         self.clusters.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
         self.secrets.wait_until_ready().await?;
-        for store in self.children.values() {
+        let served = |kind: Kind| kind != Kind::ScaledObject && !OPTIONAL.contains(&kind);
+        for (_, store) in self.children.iter().filter(|(kind, _)| served(**kind)) {
             store.wait_until_ready().await?;
         }
+        known.looked_for_keda().await;
         Ok(())
     }
 }
@@ -61,6 +73,12 @@ pub struct Watches {
     pub recent: Arc<Recent>,
     /// Counts errors.
     pub metrics: Metrics,
+    /// What is known of HTTPRoutes.
+    pub http_routes: watch::Receiver<Option<HttpRouteSupport>>,
+    /// What is known of the Prometheus operator's kinds.
+    pub monitoring: watch::Receiver<Monitoring>,
+    /// Is told whether KEDA is there.
+    pub scalers: Known,
 }
 
 impl Watches {
@@ -68,8 +86,10 @@ impl Watches {
     pub fn start(&self) -> (Stores, JoinSet<()>) {
         let mut tasks = JoinSet::new();
         let clusters = self.clusters(&mut tasks);
-        let children = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Secret);
-        let children = children.map(|kind| (kind, self.children(kind, &mut tasks))).collect();
+        let always = |kind: &Kind| *kind != Kind::Secret && kind.watched_as() == *kind && !OPTIONAL.contains(kind);
+        let always = Kind::ALL.into_iter().chain(Kind::EXTRAS).filter(always);
+        let mut children: BTreeMap<_, _> = always.map(|kind| (kind, self.children(kind, &mut tasks))).collect();
+        children.extend(OPTIONAL.map(|kind| (kind, self.optional(kind, &mut tasks))));
         let pods = self.pods(&mut tasks);
         let secrets = self.secrets(clusters.clone(), &mut tasks);
         (Stores { clusters, children, pods, secrets }, tasks)
@@ -94,19 +114,40 @@ impl Watches {
         let writer = Writer::new(resource.clone());
         let store = writer.as_reader();
         let recent = self.recent.clone();
-        let ours = format!("{}={}", labels::MANAGED_BY_KEY, labels::MANAGED_BY);
-        let events = watcher(self.api_of(&resource), watcher::Config::default().labels(&ours))
+        let events = watcher(self.api_of(&resource), ours())
             .default_backoff()
-            .modify(move |object| {
-                // Who manages which field matters for the number of replicas only.
-                if kind != Kind::Deployment {
-                    object.metadata.managed_fields = None;
-                }
-            })
+            .modify(|object| object.metadata.managed_fields = None)
             .reflect(writer)
             .touched_objects()
             .inspect_ok(move |object| recent.seen(&key(kind.as_str(), object)));
-        self.forward(kind.as_str(), events, |child| labelled(child).into_iter().chain(owners(child)).collect(), tasks);
+        let concerned = |child: &_| labelled(child).into_iter().chain(owners(child)).collect();
+        if kind == Kind::ScaledObject {
+            // Watched once it is served: until then a watch would be an error.
+            let there = keda::there(self.client.clone(), self.scalers.clone(), store.clone(), tasks);
+            let events = there.map(move |()| events).flatten_stream();
+            self.forward(kind.as_str(), events, concerned, tasks);
+        } else {
+            self.forward(kind.as_str(), events, concerned, tasks);
+        }
+        store
+    }
+
+    /// The same of a kind that the cluster may lack.
+    fn optional(&self, kind: Kind, tasks: &mut JoinSet<()>) -> Store<DynamicObject> {
+        let writer = Writer::new(kind.resource());
+        let store = writer.as_reader();
+        let monitoring = self.monitoring.clone();
+        match kind {
+            Kind::PodMonitor => {
+                let there = |known: &Monitoring| known.pod_monitors == Found::Usable;
+                tasks.spawn(watch_while(self.clone(), kind, monitoring, there, writer))
+            }
+            Kind::PrometheusRule => {
+                let there = |known: &Monitoring| known.prometheus_rules == Found::Usable;
+                tasks.spawn(watch_while(self.clone(), kind, monitoring, there, writer))
+            }
+            _ => tasks.spawn(watch_while(self.clone(), kind, self.http_routes.clone(), Option::is_some, writer)),
+        };
         store
     }
 
@@ -150,7 +191,22 @@ impl Watches {
         }
     }
 
-    fn api_of(&self, resource: &ApiResource) -> Api<DynamicObject> {
+    /// Takes note of what a watch on a kind tells of an object.
+    pub fn seen(&self, kind: Kind, object: &DynamicObject) {
+        self.recent.seen(&key(kind.as_str(), object));
+        for cluster in concerned(object) {
+            let _ = self.triggers.unbounded_send(cluster);
+        }
+    }
+
+    /// Takes note of a broken watch.
+    pub fn broke(&self, kind: &str, error: &watcher::Error) {
+        self.metrics.watch_broke(kind);
+        tracing::warn!(kind, %error, "a watch broke and is resumed");
+    }
+
+    /// The objects of a kind that are looked after.
+    pub fn api_of(&self, resource: &ApiResource) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
@@ -163,22 +219,29 @@ impl Watches {
         S: Stream<Item = Result<K, watcher::Error>> + Send + 'static,
         F: Fn(&K) -> Vec<ObjectRef<WsCluster>> + Send + 'static,
     {
-        let (triggers, metrics) = (self.triggers.clone(), self.metrics.clone());
+        let watches = self.clone();
         tasks.spawn(events.for_each(move |event| {
             match event {
                 Ok(object) => {
                     for cluster in concerned(&object) {
-                        let _ = triggers.unbounded_send(cluster);
+                        let _ = watches.triggers.unbounded_send(cluster);
                     }
                 }
-                Err(error) => {
-                    metrics.watch_broke(kind);
-                    tracing::warn!(kind, %error, "a watch broke and is resumed");
-                }
+                Err(error) => watches.broke(kind, &error),
             }
             future::ready(())
         }));
     }
+}
+
+/// Objects that bear our label.
+pub(crate) fn ours() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY_KEY, labels::MANAGED_BY))
+}
+
+/// The clusters that an owned object is about.
+fn concerned(child: &DynamicObject) -> Vec<ObjectRef<WsCluster>> {
+    labelled(child).into_iter().chain(owners(child)).collect()
 }
 
 fn key<K: Resource>(kind: &str, object: &K) -> String {
@@ -201,10 +264,8 @@ fn owners<K: Resource>(object: &K) -> impl Iterator<Item = ObjectRef<WsCluster>>
 
 /// Whether a cluster's spec names a Secret.
 fn uses(cluster: &WsCluster, secret: &PartialObjectMeta<Secret>) -> bool {
-    let redis = &cluster.spec.redis;
-    let tls = redis.tls.as_ref();
-    let certificates = tls.map(|tls| [tls.ca_secret_ref.as_ref(), tls.client_cert_secret_ref.as_ref()]);
-    let certificates = certificates.into_iter().flatten().flatten().map(|reference| reference.name.as_str());
-    let mut named = redis.url_secret_ref.iter().map(|reference| reference.name.as_str()).chain(certificates);
+    let address = cluster.spec.redis.url_secret_ref.iter().map(|reference| reference.name.clone());
+    let mounted = references::of(&cluster.spec).into_iter().map(|reference| reference.name);
+    let mut named = address.chain(mounted);
     cluster.namespace() == secret.namespace() && named.any(|name| name == secret.name_any())
 }

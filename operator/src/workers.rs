@@ -82,6 +82,13 @@ where
         first
     }
 
+    /// The report of a cluster's worker, if it runs.
+    pub fn report(&self, uid: &str) -> Option<R> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = &running.get(uid)?.report;
+        Some(report.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     /// Ends the worker of a cluster.
     pub fn end(&self, uid: &str) {
         self.retain(|other| other != uid);

@@ -17,11 +17,14 @@ use serde_json::{Value, json};
 use support::{cluster, defaults, everything};
 use wscluster_crds::WsCluster;
 use wscluster_operator::apply::Writer;
+use wscluster_operator::desired::monitors::{Found, Monitoring};
 use wscluster_operator::kinds::Kind;
 use wscluster_operator::metrics::Metrics;
+use wscluster_operator::nodes::Nodes;
 use wscluster_operator::observe::Observer;
 use wscluster_operator::recent::Recent;
 use wscluster_operator::reconcile::{Context, reconcile};
+use wscluster_operator::scalers::Known;
 use wscluster_operator::secrets::Secrets;
 use wscluster_operator::watches::Stores;
 use wscluster_operator::workers::Workers;
@@ -96,14 +99,18 @@ fn stores(cluster: &WsCluster, children: bool) -> Stores {
         writer.as_reader()
     }
     let live = if children { everything(cluster).children } else { BTreeMap::default() };
-    let child = |kind: Kind| live.get(&kind).map(|child| serde_json::from_value(child.clone()).unwrap());
-    let secret = live.get(&Kind::Secret).map(|child| serde_json::from_value(child.clone()).unwrap());
+    let children = |kind: Kind| {
+        let found = live.iter().filter(|((other, _), _)| other.watched_as() == kind);
+        found.map(|(_, child)| serde_json::from_value(child.clone()).unwrap()).collect()
+    };
+    let secret =
+        live.get(&(Kind::Secret, "chat-keys".to_owned())).map(|child| serde_json::from_value(child.clone()).unwrap());
     Stores {
         clusters: filled(StoreWriter::default(), vec![cluster.clone()]),
         children: Kind::ALL
             .into_iter()
             .filter(|kind| *kind != Kind::Secret)
-            .map(|kind| (kind, filled(StoreWriter::new(kind.resource()), child(kind).into_iter().collect())))
+            .map(|kind| (kind, filled(StoreWriter::new(kind.resource()), children(kind))))
             .collect(),
         pods: filled(StoreWriter::default(), Vec::new()),
         secrets: filled(StoreWriter::default(), secret.into_iter().collect()),
@@ -119,13 +126,17 @@ fn context(client: Client, stores: Stores) -> Arc<Context> {
             secrets: Arc::new(Secrets::new(client.clone(), stores.secrets.clone())),
             stores,
             recent: recent.clone(),
+            http_routes: tokio::sync::watch::channel(None).1,
+            monitoring: tokio::sync::watch::channel(Monitoring::default()).1,
         },
+        nodes: Nodes::new(client.clone()),
         writer: Writer { recorder: Recorder::new(client.clone(), reporter), client, metrics: metrics.clone(), recent },
         defaults: defaults(),
         metrics,
         triggers: unbounded().0,
         redis: Workers::default(),
         gateways: Workers::default(),
+        scalers: Known::default(),
         failures: Mutex::default(),
     })
 }
@@ -146,6 +157,7 @@ fn writes(seen: &Mutex<Vec<Seen>>) -> Vec<String> {
 async fn a_new_cluster_is_written_in_order_and_its_status_last() {
     let mut new = cluster("");
     new.metadata.finalizers = None;
+    let deployment = format!("PATCH deployments/{}", support::deployment_name(&new));
     let (client, seen) = server(willing);
     reconcile(Arc::new(new.clone()), context(client, stores(&new, false))).await.unwrap();
     assert_eq!(
@@ -156,9 +168,10 @@ async fn a_new_cluster_is_written_in_order_and_its_status_last() {
             "POST default/secrets",
             "PATCH configmaps/chat-gateway",
             "PATCH networkpolicies/chat-gateway",
+            deployment.as_str(),
             "PATCH poddisruptionbudgets/chat-gateway",
             "PATCH services/chat",
-            "PATCH deployments/chat-gateway",
+            "PATCH configmaps/chat-dashboard",
             "PATCH chat/status",
         ]
     );
@@ -179,7 +192,7 @@ async fn a_new_cluster_is_written_in_order_and_its_status_last() {
 #[tokio::test]
 async fn a_cluster_as_it_should_be_costs_no_request_but_its_status() {
     let existing = cluster("");
-    let secret = everything(&existing).children[&Kind::Secret].clone();
+    let secret = everything(&existing).children[&(Kind::Secret, "chat-keys".to_owned())].clone();
     let (client, seen) = server(move |request| match request.method {
         Method::GET => (200, secret.clone()),
         _ => willing(request),
@@ -205,21 +218,43 @@ async fn a_cluster_as_it_should_be_costs_no_request_but_its_status() {
 #[tokio::test]
 async fn what_is_refused_is_in_the_status_and_does_not_stop_the_rest() {
     let new = cluster("");
+    let deployment = format!("PATCH deployments/{}", support::deployment_name(&new));
     let (client, seen) = server(|request| {
-        if request.method == Method::PATCH && request.path.contains("/services/") {
+        if request.method == Method::PATCH && request.path.contains("/configmaps/") {
             return failure(422, "Invalid", "spec.ports[0].port: Invalid value");
         }
         willing(request)
     });
     let error = reconcile(Arc::new(new.clone()), context(client, stores(&new, false))).await.unwrap_err();
     assert_eq!((error.label(), error.retry()), ("refused", true));
-    assert!(writes(&seen).contains(&"PATCH deployments/chat-gateway".to_owned()));
+    assert!(writes(&seen).contains(&deployment));
     let seen = seen.lock().unwrap();
     let status = seen.iter().rfind(|request| request.path.ends_with("/status")).expect("a status write");
     let conditions = status.body["status"]["conditions"].as_array().unwrap();
     let degraded = conditions.iter().find(|condition| condition["type"] == "Degraded").unwrap();
     assert_eq!(degraded["reason"], "ApplyFailed");
     assert!(degraded["message"].as_str().unwrap().contains("spec.ports[0].port: Invalid value"));
+}
+
+#[tokio::test]
+async fn a_kind_that_has_just_gone_does_not_stop_the_rest() {
+    let new = cluster("");
+    let (client, seen) = server(|request| {
+        if request.path.contains("monitoring.coreos.com") {
+            return (404, json!("404 page not found"));
+        }
+        willing(request)
+    });
+    let mut context = context(client, stores(&new, false));
+    let monitoring = Monitoring { pod_monitors: Found::Usable, prometheus_rules: Found::Usable };
+    Arc::get_mut(&mut context).unwrap().observer.monitoring = tokio::sync::watch::channel(monitoring).1;
+    reconcile(Arc::new(new), context).await.unwrap();
+    let writes = writes(&seen);
+    assert!(writes.contains(&"PATCH podmonitors/chat-gateway".to_owned()), "{writes:?}");
+    assert!(
+        writes.ends_with(&["PATCH configmaps/chat-dashboard".to_owned(), "PATCH chat/status".to_owned()]),
+        "{writes:?}"
+    );
 }
 
 #[tokio::test]
@@ -268,7 +303,7 @@ async fn a_deleted_cluster_without_gateways_loses_its_finalizer() {
     gone.metadata.finalizers.as_mut().unwrap().push("other.example/kept".to_owned());
     gone.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now()));
-    let secret = everything(&gone).children[&Kind::Secret].clone();
+    let secret = everything(&gone).children[&(Kind::Secret, "chat-keys".to_owned())].clone();
     let (client, seen) = server(move |request| match request.method {
         Method::GET => (200, secret.clone()),
         _ => willing(request),

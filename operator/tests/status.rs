@@ -2,9 +2,13 @@
 
 mod support;
 
-use support::{cluster, condition, everything, nothing, running, status_of, waiting_pod};
+use serde_json::json;
+use support::{cluster, condition, everything, live, nothing, running, status_of, waiting_pod};
 use wscluster_crds::status::RevisionState;
+use wscluster_operator::desired::ring::Signing;
+use wscluster_operator::desired::route::HttpRouteSupport;
 use wscluster_operator::kinds::Kind;
+use wscluster_operator::references::{self, Lack};
 use wscluster_operator::secrets::Address;
 use wscluster_operator::streams::report::{Fault, Reachability};
 
@@ -38,21 +42,76 @@ fn a_fleet_that_is_up_says_so() {
 }
 
 #[test]
-fn defaults_that_are_not_in_force_are_named_though_nothing_is_wrong() {
+fn a_fleet_with_all_defaults_needs_no_attention() {
     let cluster = cluster("");
-    let (_, _, message) = condition(&status_of(&cluster, &running(&cluster)), "Degraded");
-    assert!(message.contains("not yet in force: spec.service.stickiness.mode Cookie, spec.rebalance"), "{message}");
+    let (_, reason, message) = condition(&status_of(&cluster, &running(&cluster)), "Degraded");
+    assert_eq!((reason.as_str(), message.as_str()), ("AsExpected", "Nothing needs attention"));
 }
 
 #[test]
-fn autoscaling_that_is_not_there_yet_fools_nobody() {
-    let cluster = cluster("autoscaling: {minReplicas: 3, maxReplicas: 9, targetConnections: 100}");
-    let status = status_of(&cluster, &everything(&cluster));
+fn what_older_gateways_do_not_know_is_named_until_they_are_replaced() {
+    let cluster = cluster("");
+    let mut observed = running(&cluster);
+    let deployment = live(&mut observed, Kind::Deployment);
+    let kept = deployment["metadata"]["annotations"]["wscluster.dev/pod-template"].as_str().unwrap();
+    let older = kept.replace(r#""name":"peer""#, r#""name":"other""#);
+    assert_ne!(older, kept);
+    deployment["metadata"]["annotations"]["wscluster.dev/pod-template"] = json!(older);
+    let (_, reason, message) = condition(&status_of(&cluster, &observed), "Degraded");
+    assert_eq!(reason, "AsExpected");
+    assert!(message.contains("spec.service.stickiness.cookie") && message.contains("earlier version"), "{message}");
+}
+
+#[test]
+fn a_route_that_nobody_can_serve_is_a_problem_with_its_remedy() {
+    let routed = cluster("route: {gatewayApi: {parentRefs: [{name: public}]}}");
+    let mut observed = running(&routed);
+    let status = status_of(&routed, &observed);
+    assert_eq!(brief(&status, "RouteAccepted"), pair("False", "GatewayApiMissing"));
     let (state, reason, message) = condition(&status, "Degraded");
-    assert_eq!((state.as_str(), reason.as_str()), ("True", "NotImplemented"));
-    assert!(message.contains("spec.autoscaling") && message.contains("3 gateways (minReplicas)"), "{message}");
-    assert_eq!(brief(&status, "ScalingActive"), pair("False", "NotImplemented"));
-    assert_ne!(status.phase.as_deref(), Some("Degraded"), "the fleet itself is well");
+    assert_eq!((state.as_str(), reason.as_str()), ("True", "GatewayApiMissing"));
+    assert!(message.contains("CustomResourceDefinitions") && message.contains("spec.route.ingress"), "{message}");
+    assert_eq!(brief(&status, "Ready"), pair("True", "AllGatewaysReady"), "the Service goes on");
+
+    observed.http_routes = Some(HttpRouteSupport::default());
+    let status = status_of(&routed, &observed);
+    assert_eq!(brief(&status, "RouteAccepted"), pair("Unknown", "Waiting"));
+    assert_eq!(brief(&status, "Degraded").1, "AsExpected");
+    let plain = cluster("");
+    let status = status_of(&plain, &running(&plain));
+    assert!(status.conditions.iter().all(|condition| condition.type_ != "RouteAccepted"));
+}
+
+#[test]
+fn a_key_of_cookies_that_is_too_short_is_named() {
+    let cluster = cluster("service: {stickiness: {cookie: {signingKeySecretRef: {name: cookies, key: k}}}}");
+    let mut observed = running(&cluster);
+    observed.signing = Signing::Unknown;
+    let (_, reason, message) = condition(&status_of(&cluster, &observed), "Degraded");
+    assert_eq!(reason, "SigningKeyTooShort");
+    assert!(message.contains("\"cookies\"") && message.contains("32 bytes"), "{message}");
+}
+
+#[test]
+fn a_pod_whose_readiness_gate_is_not_met_is_not_ready() {
+    let cluster = cluster("");
+    let gate = "target-health.elbv2.k8s.aws/k8s-default-chat-0123456789";
+    let pod = support::pod(
+        &cluster,
+        "gated",
+        &json!({
+            "phase": "Running",
+            "conditions": [
+                {"type": "ContainersReady", "status": "True"},
+                {"type": gate, "status": "False"},
+                {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"},
+            ],
+            "containerStatuses": [{
+                "name": "gateway", "ready": true, "restartCount": 0, "image": "", "imageID": "", "state": {"running": {}},
+            }],
+        }),
+    );
+    assert!(!wscluster_operator::status::fleet::gateway(&pod).unwrap().ready);
 }
 
 #[test]
@@ -66,6 +125,21 @@ fn a_missing_secret_is_named_with_the_command_that_makes_it() {
     let (state, reason, message) = condition(&status, "Degraded");
     assert_eq!((state.as_str(), reason.as_str()), ("True", "SecretNotFound"));
     assert!(message.contains("kubectl create secret generic chat-redis --from-literal=url="), "{message}");
+}
+
+#[test]
+fn a_missing_secret_that_gateways_mount_is_named_with_its_field_and_key() {
+    let cluster = cluster("auth: {apiKeySecretRef: {name: chat-api, key: key}}");
+    let mut observed = everything(&cluster);
+    let named = references::of(&cluster.spec);
+    observed.lacking = named.into_iter().filter_map(|reference| Lack::of(reference, None)).collect();
+    let status = status_of(&cluster, &observed);
+    assert_eq!(brief(&status, "Ready"), pair("False", "SecretMissing"));
+    assert_eq!(brief(&status, "RedisReachable"), pair("True", "Connected"));
+    let (state, reason, message) = condition(&status, "Degraded");
+    assert_eq!((state.as_str(), reason.as_str()), ("True", "SecretNotFound"));
+    assert!(message.contains("spec.auth.apiKeySecretRef"), "{message}");
+    assert!(message.contains("kubectl create secret generic chat-api --from-file=key=FILE"), "{message}");
 }
 
 #[test]
@@ -141,10 +215,13 @@ fn a_rollout_that_does_not_come_up_is_told_while_the_old_gateways_serve() {
     let before = cluster("");
     let mut after = cluster("gateway: {image: 'gateway:2'}");
     after.status = Some(status_of(&before, &running(&before)));
-    let mut observed = everything(&after);
-    observed.pods = running(&before).pods;
+    let mut observed = running(&before);
+    let deployment = |((kind, _), _): &(&(Kind, String), &serde_json::Value)| *kind == Kind::Deployment;
+    let coming = everything(&after);
+    let (key, coming) = coming.children.iter().find(deployment).unwrap();
+    observed.children.insert(key.clone(), coming.clone());
     observed.pods.push(waiting_pod(&after, "chat-gateway-9", "ImagePullBackOff", "no such image"));
-    observed.children.get_mut(&Kind::Deployment).unwrap()["status"] = serde_json::json!({
+    observed.children.get_mut(key).unwrap()["status"] = serde_json::json!({
         "observedGeneration": 1,
         "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
     });
@@ -155,7 +232,7 @@ fn a_rollout_that_does_not_come_up_is_told_while_the_old_gateways_serve() {
     assert_eq!(reason, "ImagePullFailed");
     assert!(message.contains("progressDeadlineSeconds"), "both are told: {message}");
     let doing: Vec<_> = status.revisions.iter().map(|revision| revision.state).collect();
-    assert_eq!(doing, [RevisionState::Failed, RevisionState::Draining]);
+    assert_eq!(doing, [RevisionState::Active, RevisionState::Failed], "the active one first");
     let rollout = status.rollout.unwrap();
     assert_eq!((rollout.phase.as_str(), rollout.from), ("Failed", after.status.unwrap().active_revision));
 }
@@ -164,7 +241,7 @@ fn a_rollout_that_does_not_come_up_is_told_while_the_old_gateways_serve() {
 fn a_load_balancer_without_an_address_is_progress_with_a_hint() {
     let cluster = cluster("");
     let mut observed = running(&cluster);
-    observed.children.get_mut(&Kind::Service).unwrap().as_object_mut().unwrap().remove("status");
+    live(&mut observed, Kind::Service).as_object_mut().unwrap().remove("status");
     let status = status_of(&cluster, &observed);
     assert_eq!(status.endpoint, None);
     assert_eq!(brief(&status, "Progressing"), pair("True", "LoadBalancerPending"));

@@ -1,6 +1,8 @@
 //! The testbed: a real Kubernetes on a bare Linux machine, the images that run on it, and what tests need of both.
 
+pub mod autoscaling;
 pub mod cache;
+pub mod cargo;
 pub mod cluster;
 mod digest;
 pub mod fleet;
@@ -9,6 +11,7 @@ pub mod packages;
 pub mod peers;
 pub mod progress;
 pub mod python;
+pub mod rollouts;
 pub mod tools;
 
 /// What a binary that uses the testbed calls first in `main`: a node's processes are this same program, started anew in

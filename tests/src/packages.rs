@@ -33,6 +33,12 @@ const NEEDED: &[Need] = &[
 /// What the tests of the TypeScript client need besides.
 const CLIENTS: &[Need] = &[("nodejs", "node"), ("npm", "npm"), ("chromium", "/usr/bin/chromium")];
 
+/// What the socket tests need besides Redis.
+const SOCKETS: &[Need] = &[("haproxy", "haproxy")];
+
+/// What the benchmarks' peer nchan is.
+const NCHAN: &[Need] = &[("nginx", "nginx"), ("libnginx-mod-nchan", "/usr/lib/nginx/modules/ngx_nchan_module.so")];
+
 /// What the tests of the HTTP side need besides.
 const HTTP: &[Need] = &[("prometheus", "prometheus"), ("python3-venv", PYTHON_VENV)];
 
@@ -74,6 +80,11 @@ pub fn ensure_redis() -> Result<()> {
     ensure_of(NEEDED.iter().filter(|(package, _)| package.starts_with("redis")))
 }
 
+/// The same for what the socket tests need besides: HAProxy.
+pub fn ensure_sockets() -> Result<()> {
+    ensure_of(SOCKETS.iter())
+}
+
 /// The same for what the tests of the TypeScript client need: Node, npm and Chromium.
 pub fn ensure_clients() -> Result<()> {
     ensure_of(CLIENTS.iter())
@@ -82,6 +93,21 @@ pub fn ensure_clients() -> Result<()> {
 /// The same for what the tests of the HTTP side need: Prometheus, and environments for Python tools.
 pub fn ensure_http() -> Result<()> {
     ensure_of(HTTP.iter())
+}
+
+/// The same for the benchmarks' peer nchan: nginx with its module.
+pub fn ensure_nchan() -> Result<()> {
+    ensure_of(NCHAN.iter())
+}
+
+/// The version of a package that is installed.
+pub fn version(package: &str) -> Result<String> {
+    let arguments = ["--show", "--showformat", "${Version}", package];
+    let output = Command::new("dpkg-query").args(arguments).output().context("cannot run dpkg-query")?;
+    if !output.status.success() {
+        bail!("the package {package} is not installed");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn ensure_of(needed: impl Iterator<Item = &'static Need> + Clone) -> Result<()> {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::{self, Lock};
 use crate::digest;
-use crate::packages::find_program;
+use crate::packages::{self, find_program};
 use crate::progress::Step;
 
 /// A peer.
@@ -23,11 +23,15 @@ pub enum Peer {
     SocketIo,
     /// Centrifuge, the engine of Centrifugo.
     Centrifuge,
+    /// nginx with nchan, as Debian has it.
+    Nchan,
+    /// Bun's own WebSockets and `publish`.
+    Bun,
 }
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Node, Self::SocketIo, Self::Centrifuge];
+    pub const ALL: [Self; 5] = [Self::Node, Self::SocketIo, Self::Centrifuge, Self::Nchan, Self::Bun];
 
     /// Name of its folder under `tests/peers/`.
     pub fn name(self) -> &'static str {
@@ -35,10 +39,12 @@ impl Peer {
             Self::Node => "node",
             Self::SocketIo => "socketio",
             Self::Centrifuge => "centrifuge",
+            Self::Nchan => "nchan",
+            Self::Bun => "bun",
         }
     }
 
-    /// What it is, with the versions that are pinned.
+    /// What it is, with the versions that are pinned, or installed.
     pub fn title(self) -> Result<String> {
         let pinned = |file: &str, package: &str| {
             let text = fs::read_to_string(self.source().join(file))?;
@@ -56,19 +62,27 @@ impl Peer {
                 pinned("package.json", "\"@socket.io/redis-streams-adapter\"")?
             ),
             Self::Centrifuge => format!("Centrifuge {}", pinned("go.mod", "centrifugal/centrifuge v")?),
+            Self::Nchan => {
+                format!("nginx {}, nchan {}", packages::version("nginx")?, packages::version("libnginx-mod-nchan")?)
+            }
+            Self::Bun => format!("Bun {}", pinned("package.json", "\"bun\"")?),
         })
     }
 
     /// The command that serves on a port of 127.0.0.1, joined to others through the Redis at another port. Installs or
-    /// builds it first where it is missing.
-    pub fn command(self, port: u16, redis_port: u16) -> Result<Command> {
+    /// builds it first where it is missing. What it writes goes to `scratch`.
+    pub fn command(self, port: u16, redis_port: u16, scratch: &Path) -> Result<Command> {
         let folder = self.folder()?;
-        let mut command = if self == Self::Centrifuge {
-            Command::new(folder.join("centrifuge"))
-        } else {
-            let mut command = Command::new("node");
+        let script = |program: &Path| {
+            let mut command = Command::new(program);
             command.arg(folder.join("server.js"));
             command
+        };
+        let mut command = match self {
+            Self::Nchan => return nginx(&folder.join("nginx.conf"), port, redis_port, scratch),
+            Self::Centrifuge => Command::new(folder.join("centrifuge")),
+            Self::Bun => script(&bun(&folder)?),
+            Self::Node | Self::SocketIo => script(Path::new("node")),
         };
         let redis = format!("redis://127.0.0.1:{redis_port}");
         command.arg(port.to_string()).arg(redis).env("NODE_ENV", "production").current_dir(folder);
@@ -96,7 +110,8 @@ impl Peer {
 
     fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Node | Self::SocketIo => &["package.json", "package-lock.json", "server.js"],
+            Self::Node | Self::SocketIo | Self::Bun => &["package.json", "package-lock.json", "server.js"],
+            Self::Nchan => &["nginx.conf"],
             Self::Centrifuge => &["go.mod", "go.sum", "main.go"],
         }
     }
@@ -127,6 +142,9 @@ impl Peer {
     }
 
     fn run_installer(self, folder: &Path) -> Result<()> {
+        if self == Self::Nchan {
+            return packages::ensure_nchan();
+        }
         let (program, arguments): (_, &[&str]) = if self == Self::Centrifuge {
             ("go", &["build", "-trimpath", "-buildvcs=false", "-o", "centrifuge", "."])
         } else {
@@ -146,6 +164,28 @@ impl Peer {
     }
 }
 
+/// nginx with the settings filled in: it takes no arguments for them.
+fn nginx(settings: &Path, port: u16, redis_port: u16, scratch: &Path) -> Result<Command> {
+    let text = fs::read_to_string(settings).with_context(|| format!("cannot read {}", settings.display()))?;
+    let text = text.replace("@PORT@", &port.to_string()).replace("@REDIS@", &redis_port.to_string());
+    let file = scratch.join("nginx.conf");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut command = Command::new(find_program("nginx").context("nginx is not installed")?);
+    command.arg("-e").arg("stderr").arg("-p").arg(scratch).arg("-c").arg(file);
+    Ok(command)
+}
+
+/// The program itself, of this machine's kind: the package's own link to it is made by a script, which is not run.
+fn bun(folder: &Path) -> Result<PathBuf> {
+    let kind = if cfg!(target_arch = "aarch64") { "linux-aarch64" } else { "linux-x64" };
+    // The other one is for processors without AVX2.
+    let names = [format!("bun-{kind}"), format!("bun-{kind}-baseline")];
+    let programs = names.iter().map(|name| folder.join("node_modules/@oven").join(name).join("bin/bun"));
+    let runs =
+        |program: &PathBuf| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    programs.into_iter().find(runs).context("no program of Bun's runs on this machine")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +194,9 @@ mod tests {
     fn every_peer_is_pinned_and_says_its_versions() {
         for peer in Peer::ALL {
             assert_eq!(peer.pin().unwrap().len(), 12);
+            if peer == Peer::Nchan {
+                continue; // its versions are Debian's
+            }
             let title = peer.title().unwrap();
             assert!(title.chars().filter(char::is_ascii_digit).count() >= 3, "{title}");
         }

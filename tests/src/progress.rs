@@ -1,7 +1,7 @@
 //! Says what goes on and how far it is: a spinner on a terminal, a plain line every 15 s elsewhere.
 
 use std::io::{IsTerminal, stderr};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ enum Shown {
     /// Dropping the sender ends the thread that prints.
     Lines {
         _stop: mpsc::Sender<()>,
+        detail: Arc<Mutex<String>>,
     },
 }
 
@@ -44,6 +45,16 @@ impl Step {
         }
         eprintln!("  {} ({:.1} s)", self.what, took.as_secs_f64());
         took
+    }
+
+    /// Shows how far the step is, in words.
+    pub fn update(&self, how_far: &str) {
+        match &self.shown {
+            Shown::Spinner(bar) => bar.set_message(format!("{}: {how_far}", self.what)),
+            Shown::Lines { detail, .. } => {
+                *detail.lock().unwrap_or_else(PoisonError::into_inner) = format!(", {how_far}");
+            }
+        }
     }
 
     /// Prints a line without disturbing the spinner.
@@ -75,12 +86,15 @@ fn spinner(what: &str, about: &str) -> Shown {
 fn lines(what: &str, about: &str) -> Shown {
     let (stop, stopped) = mpsc::channel::<()>();
     let (what, about, started) = (what.to_owned(), about.to_owned(), Instant::now());
+    let detail = Arc::new(Mutex::new(String::new()));
+    let shown = Arc::clone(&detail);
     thread::spawn(move || {
         while stopped.recv_timeout(PLAIN_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("  … {what}: {}{about}", minutes(started.elapsed()));
+            let detail = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            eprintln!("  … {what}: {}{about}{detail}", minutes(started.elapsed()));
         }
     });
-    Shown::Lines { _stop: stop }
+    Shown::Lines { _stop: stop, detail }
 }
 
 fn minutes(time: Duration) -> String {

@@ -154,6 +154,28 @@ pub fn kubectl() -> Result<PathBuf> {
     Ok(Tool::Kubernetes.folder()?.join("kubectl"))
 }
 
+/// The folder with the Gateway API's CustomResourceDefinitions of a channel, `standard` or `experimental`: as the module has
+/// them that `tests/cluster/gateway-api/go.mod` pins. Nothing of it is built.
+pub fn gateway_api_crds(channel: &str) -> Result<PathBuf> {
+    const MODULE: &str = "sigs.k8s.io/gateway-api";
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/gateway-api");
+    check_go(&source.join("go.mod"))?;
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", MODULE])
+        .current_dir(&source)
+        .env("GOFLAGS", "-mod=readonly")
+        .env("GOWORK", "off")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run `go`")?;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let Some(folder) = told["Dir"].as_str().filter(|_| output.status.success()) else {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("`go mod download` of {MODULE} failed: {} {}", told["Error"], words.trim_end());
+    };
+    Ok(Path::new(folder).join("config/crd").join(channel))
+}
+
 fn required_version(go_mod: &str, module: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().filter(|word| *word != "require");

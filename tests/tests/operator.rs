@@ -1,12 +1,18 @@
 //! The operator against a real API server: what it creates, keeps, leaves alone and reports. It runs in this process, on one
 //! namespace per test; no gateway need come up for it.
 
+#[path = "operator/autoscaling.rs"]
+mod autoscaling;
 #[path = "operator/bad_input.rs"]
 mod bad_input;
 #[path = "operator/leadership.rs"]
 mod leadership;
+#[path = "operator/monitors.rs"]
+mod monitors;
 #[path = "operator/objects.rs"]
 mod objects;
+#[path = "operator/routes.rs"]
+mod routes;
 #[path = "shared/cluster.rs"]
 mod shared;
 #[path = "operator/stage.rs"]
@@ -50,6 +56,12 @@ fn all() -> Vec<Test> {
         test("objects::an_unchanged_object_is_not_written_again", objects::nothing_is_written_twice),
         test("objects::a_missing_key_comes_back_and_the_others_stay", objects::keys_stay),
         test("objects::a_paused_cluster_is_left_alone", objects::paused),
+        test("routes::an_ingress_is_made_and_goes_with_the_spec", routes::ingress),
+        test("routes::an_http_route_is_made_where_the_gateway_api_is", routes::http_route),
+        test("routes::keys_of_cookies_change_without_a_new_revision", routes::keys_of_cookies),
+        test("autoscaling::an_autoscaler_comes_changes_and_goes", autoscaling::comes_changes_and_goes),
+        test("autoscaling::an_adapter_of_somebody_elses_is_left_alone", autoscaling::foreign_adapter),
+        test("monitors::monitors_are_made_where_their_kinds_are", monitors::made_where_their_kinds_are),
         test("bad_input::a_missing_secret_is_named_and_mends", bad_input::missing_secret),
         test("bad_input::an_unreachable_redis_is_named_and_mends", bad_input::unreachable_redis),
         test("bad_input::what_the_api_server_refuses_is_named_and_mends", bad_input::refused),

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use wscluster_tests::cluster::{Cluster, ClusterOptions, Instance, Layout, Status, wait};
 use wscluster_tests::image;
 
+#[path = "testbed/slow.rs"]
+mod slow;
 #[path = "testbed/traces.rs"]
 mod traces;
 
@@ -46,11 +48,12 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let facts: [Fact; 12] = [
+    let facts: [Fact; 13] = [
         ("up_finds_a_running_testbed_at_once", up_finds_a_running_testbed_at_once),
         ("pods_reach_a_service_by_name_from_every_node", pods_reach_a_service_by_name_from_every_node),
         ("load_balancer_is_reached_from_the_machine_and_from_nodes", load_balancer_is_reached),
         ("load_balancer_keeps_its_address_and_gives_it_back", load_balancer_keeps_its_address_and_gives_it_back),
+        ("a_slow_load_balancer_sends_to_a_removed_target_for_a_while", slow::sends_to_a_removed_target_for_a_while),
         ("an_image_is_imported_once", an_image_is_imported_once),
         ("changes_are_in_the_audit_log_and_reads_are_not", changes_are_in_the_audit_log_and_reads_are_not),
         ("a_dump_holds_logs_events_and_objects", a_dump_holds_logs_events_and_objects),

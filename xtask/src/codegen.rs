@@ -35,6 +35,7 @@ pub(crate) fn run(args: &CodegenArgs) -> Result<()> {
     deliver("docs/openapi.json", &wscluster_gateway::api::document())?;
     // Last: Helm reads the chart from the disk.
     deliver("charts/install.yaml", &install_manifest()?)?;
+    deliver("charts/metrics-api.yaml", &metrics_api_manifest()?)?;
     if stale.is_empty() {
         return Ok(());
     }
@@ -93,6 +94,17 @@ fn install_manifest() -> Result<String> {
            name: {NAMESPACE}\n  \
            labels:\n    \
              pod-security.kubernetes.io/enforce: restricted\n\
+         {rendered}"
+    ))
+}
+
+/// What the metrics API adds, and the operator that serves it: to be applied after the install manifest.
+fn metrics_api_manifest() -> Result<String> {
+    let template = ["template", RELEASE, CHART, "--namespace", NAMESPACE, "--set", "metricsApi.enabled=true"];
+    let parts = ["--show-only", "templates/metrics-api.yaml", "--show-only", "templates/deployment.yaml"];
+    let rendered = helm(&[&template[..], &parts].concat())?;
+    Ok(format!(
+        "# Generated from {CHART} by `cargo xtask codegen`. After install.yaml: kubectl apply --server-side -f charts/metrics-api.yaml\n\
          {rendered}"
     ))
 }

@@ -102,7 +102,7 @@ async fn through_an_upgrade(args: &DemoArgs, client: &Client) -> Result<Report> 
         return Err(error.context(format!("the probe says {status:?}")));
     }
     let report = during("stop publishing and let everything arrive", probe.finish()).await?;
-    probe.delete().await?;
+    probe.delete(MINUTE).await?;
     Ok(report)
 }
 
@@ -158,6 +158,11 @@ async fn connect(args: &DemoArgs, client: &Client, url: String) -> Result<ProbeP
         sessions: args.sessions,
         rooms: args.rooms,
         rate: args.rate,
+        connect_rate: 200,
+        patience: ProbePlan::PATIENCE,
+        mixed: false,
+        detail: false,
+        node: None,
     };
     let probe = ProbePod::start(client, NAMESPACE, "probe", &plan).await?;
     probe.wait_running(MINUTE).await?;

@@ -1,11 +1,14 @@
-//! The project's own commands: demo, test, bench, fuzz, cluster, image, codegen.
+//! The project's own commands: demo, test, bench, rollouts, autoscaling, fuzz, cluster, image, codegen.
 
+mod autoscaling;
 mod bench;
 mod cluster;
 mod codegen;
 mod demo;
 mod fuzz;
 mod image;
+mod marks;
+mod rollouts;
 mod site;
 mod test;
 mod workspace;
@@ -30,6 +33,10 @@ enum Command {
     Test(test::TestArgs),
     /// Our gateway and its peers under the same load: what each costs
     Bench(bench::BenchArgs),
+    /// What sessions went through in each end-to-end scenario, as a table
+    Rollouts(rollouts::RolloutsArgs),
+    /// A fleet that follows its connections, as a picture
+    Autoscaling(autoscaling::AutoscalingArgs),
     /// Strange input for everything that reads what strangers send
     Fuzz(fuzz::FuzzArgs),
     /// A real Kubernetes on this machine: start it, look into it, take it down
@@ -57,6 +64,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Rollouts(arguments) => rollouts::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Autoscaling(arguments) => autoscaling::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(arguments) => fuzz::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),

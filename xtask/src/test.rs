@@ -215,6 +215,7 @@ impl<'a> Run<'a> {
     }
 
     fn unit(&mut self) -> Result<()> {
+        wscluster_tests::packages::ensure_sockets()?;
         self.tests("unit", &["--workspace", "--exclude", "wscluster-tests", "--no-fail-fast"], None)?;
         self.tests("unit: harness", &["--package", "wscluster-tests", "--lib"], None)
     }
@@ -254,7 +255,7 @@ impl<'a> Run<'a> {
 
     fn cargo(&self, log: &str, arguments: &[&str], cluster: Option<&Site>) -> Result<(bool, Tally)> {
         println!("\n── cargo {}", arguments.join(" "));
-        let mut command = Command::new(env!("CARGO"));
+        let mut command = wscluster_tests::cargo::command();
         command.args(arguments).current_dir(crate::workspace::root());
         command.env("WSCLUSTER_TEST_LOGS", &self.logs).env_remove("KUBECONFIG");
         command.env("WSCLUSTER_GATEWAY", crate::workspace::target().join("debug/wscluster-gateway"));

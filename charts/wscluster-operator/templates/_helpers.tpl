@@ -48,6 +48,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* Name of everything that the metrics API consists of. */}}
+{{- define "wscluster-operator.metricsApi" -}}
+{{- printf "%s-metrics-api" (include "wscluster-operator.fullname" . | trunc 51 | trimSuffix "-") -}}
+{{- end -}}
+
 {{/* What the operator may do with WsClusters and with what they own. Each rule says what for. */}}
 {{- define "wscluster-operator.rules" -}}
 # The WsClusters themselves: read, and add or remove our finalizer.
@@ -65,9 +70,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [services, configmaps, secrets]
   verbs: [get, list, watch, create, patch]
+# The dashboard is a ConfigMap, and goes when the spec no longer asks for it.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [delete]
+# One Deployment for each revision; those that nobody can go back to are deleted.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
@@ -76,12 +86,33 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
+  resources: [networkpolicies, ingresses]
   verbs: [get, list, watch, create, patch, delete]
-# Why a gateway does not come up, and where it can be asked how many connections it holds.
+# The extra way in by a Gateway, where the cluster has the Gateway API.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+# What writes the number of gateways: deleted when the spec asks for another, or for none.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch, create, patch, delete]
+# How Prometheus finds the gateways and what it warns of, where the cluster has the Prometheus operator's kinds.
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, prometheusrules]
+  verbs: [get, list, watch, create, patch, delete]
+# Why a gateway does not come up, where it can be asked how many connections it holds, and the marks of a drain.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
+{{- if not .Values.watchNamespace }}
+# Whether a node on which a gateway ends is being emptied: then all gateways on it drain at once, and sessions move once.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get]
+{{- end }}
 # What happened, for `kubectl describe wscluster`.
 - apiGroups: [events.k8s.io]
   resources: [events]

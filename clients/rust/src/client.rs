@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::{
-    Backoff, Event, History, Listing, MessageId, PublishError, RequestError,
+    Backoff, CookieJar, Event, History, Listing, MessageId, PublishError, RequestError,
     core::{Answer, Question, Settings},
     driver::{Command, Driver, Options, Sink},
     socket::Target,
@@ -41,6 +41,7 @@ pub struct Builder {
     read_buffer: usize,
     tokens: Option<Tokens>,
     authorities: Option<Vec<u8>>,
+    cookies: Option<CookieJar>,
 }
 
 /// How to follow a room.
@@ -70,7 +71,8 @@ pub struct Publishing(oneshot::Receiver<Result<MessageId, PublishError>>);
 impl Client {
     /// A client of the gateways at `url` (`ws://host:port/ws` or `wss://…`).
     pub fn builder(url: impl Into<String>) -> Builder {
-        Builder { url: url.into(), settings: Settings::default(), read_buffer: 4096, tokens: None, authorities: None }
+        let (settings, read_buffer) = (Settings::default(), 4096);
+        Builder { url: url.into(), settings, read_buffer, tokens: None, authorities: None, cookies: None }
     }
 
     /// Wants the messages of a room: those after `since`, or those from now on. The session keeps it through every
@@ -197,6 +199,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the cookies that gateways set, and shows them: behind a load balancer that does not, this finds the gateway
+    /// again that the client was on. Without a jar none are kept.
+    pub fn cookies(mut self, jar: &CookieJar) -> Self {
+        self.cookies = Some(jar.clone());
+        self
+    }
+
     /// How many publishes may wait for a connection (1000). One more is answered `QueueFull`; with 0 none waits.
     pub fn queue(mut self, publishes: usize) -> Self {
         self.settings.queue = publishes;
@@ -237,7 +246,7 @@ impl Builder {
             _ => return Err(failed("expected ws://HOST:PORT/PATH or wss://HOST:PORT/PATH".to_owned())),
         };
         let (commands, receiver) = mpsc::unbounded_channel();
-        let target = Target { url: self.url, read_buffer: self.read_buffer, tls };
+        let target = Target { url: self.url, read_buffer: self.read_buffer, tls, cookies: self.cookies };
         let options = Options { target, tokens: self.tokens };
         tokio::spawn(Driver::new(options, self.settings, receiver, sink).run());
         Ok(Client { commands })

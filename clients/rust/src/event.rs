@@ -104,6 +104,8 @@ pub enum Event {
         /// How long it will keep this connection.
         deadline: Duration,
     },
+    /// The gateway no longer asks for that: the session stays.
+    DrainCancelled,
     /// The session changed its connection with no interruption.
     Moved {
         /// The gateway that was left.

@@ -33,6 +33,7 @@ struct Readme;
 mod backoff;
 mod client;
 mod close;
+mod cookies;
 mod core;
 mod driver;
 mod event;
@@ -45,6 +46,7 @@ mod token;
 pub use backoff::Backoff;
 pub use client::{Asking, BuildError, Builder, Client, Events, Publishing, Subscribe};
 pub use close::{Retry, after_close, after_refusal};
+pub use cookies::CookieJar;
 pub use event::{Event, History, Listing, Member, Past, PublishError, RequestError};
 pub use id::{InvalidId, MessageId};
 

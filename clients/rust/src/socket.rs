@@ -9,12 +9,12 @@ use tokio_tungstenite::{
     tungstenite::{
         Error, Message,
         client::IntoClientRequest,
-        http::HeaderValue,
+        http::{HeaderValue, header::COOKIE},
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
-use crate::{SUBPROTOCOL, core::End};
+use crate::{CookieJar, SUBPROTOCOL, core::End};
 
 /// How long the other side may take to answer a close frame.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ pub(crate) struct Target {
     pub(crate) read_buffer: usize,
     /// For `wss://`.
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// Sent, and kept from answers.
+    pub(crate) cookies: Option<CookieJar>,
 }
 
 /// What was read.
@@ -45,10 +47,17 @@ pub(crate) enum Read {
 pub(crate) async fn open(target: &Target) -> Result<Socket, End> {
     let mut request = target.url.as_str().into_client_request().map_err(|error| refused(&error))?;
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+    let tls = target.tls.is_some();
+    if let Some(cookies) = target.cookies.as_ref().and_then(|jar| jar.header(tls)) {
+        request.headers_mut().insert(COOKIE, cookies);
+    }
     let config = WebSocketConfig::default().read_buffer_size(target.read_buffer).write_buffer_size(0);
     let connector = target.tls.clone().map_or(Connector::Plain, Connector::Rustls);
     let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
-    let (socket, _) = connecting.await.map_err(|error| refused(&error))?;
+    let (socket, answer) = connecting.await.map_err(|error| refused(&error))?;
+    if let Some(jar) = &target.cookies {
+        jar.take(answer.headers(), tls);
+    }
     Ok(Box::new(socket))
 }
 

@@ -1,9 +1,14 @@
 //! The client and a real gateway on its embedded log.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
@@ -17,13 +22,20 @@ use wscluster_gateway::{
 };
 
 async fn gateway() -> (SocketAddr, mpsc::Sender<Shutdown>) {
+    let (address, _, shutdown) = named_gateway("test").await;
+    (address, shutdown)
+}
+
+/// A gateway: its public address, its admin address, and how to end it.
+async fn named_gateway(node: &str) -> (SocketAddr, SocketAddr, mpsc::Sender<Shutdown>) {
     let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = public.local_addr().unwrap();
+    let addresses = (public.local_addr().unwrap(), admin.local_addr().unwrap());
     let parts = Parts {
         settings: config::share(Config::parse("").unwrap()),
         redis: None,
-        node: "test".into(),
+        node: node.into(),
+        revision: "r1".into(),
         admin_token: None,
         api_key_file: None,
         shards: 2,
@@ -31,8 +43,36 @@ async fn gateway() -> (SocketAddr, mpsc::Sender<Shutdown>) {
         metrics: Arc::new(Metrics::new()),
     };
     let (shutdown, receiver) = mpsc::channel(4);
-    tokio::spawn(server::run(World { public, admin, socket: None, parts }, receiver));
-    (address, shutdown)
+    tokio::spawn(server::run(World { public, admin, peer: None, socket: None, parts }, receiver));
+    (addresses.0, addresses.1, shutdown)
+}
+
+/// Begins a drain, or cancels it.
+async fn drain(admin: SocketAddr, method: &str) {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request =
+        format!("{method} /v1/drain HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A way to whichever gateway is named.
+async fn balancer(to: SocketAddr) -> (SocketAddr, Arc<Mutex<SocketAddr>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, target) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(to)));
+    let chosen = target.clone();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let to = *chosen.lock().unwrap();
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(to).await.unwrap();
+                tokio::io::copy_bidirectional(&mut from, &mut to).await.ok();
+            });
+        }
+    });
+    (address, target)
 }
 
 /// A way to the gateway that can be cut: while it is, nothing gets through.
@@ -128,6 +168,51 @@ async fn members_come_and_go() {
         _ => None,
     };
     assert_eq!(until(&mut events, left).await[0].session, session);
+}
+
+fn failed(event: &Event) -> Option<String> {
+    if let Event::ConnectFailed { reason, .. } = event { Some(reason.clone()) } else { None }
+}
+
+#[tokio::test]
+async fn sent_back_to_the_gateway_that_drains_a_session_stays_until_it_is_cancelled() {
+    let (gateway, admin, _shutdown) = named_gateway("a").await;
+    let (client, mut events) = builder(gateway).connect().unwrap();
+    client.subscribe("lobby", None);
+    until(&mut events, |event| matches!(event, Event::Subscribed { .. }).then_some(())).await;
+    drain(admin, "POST").await;
+    for _ in 0..2 {
+        assert_eq!(until(&mut events, failed).await, "it is the gateway that drains");
+    }
+    drain(admin, "DELETE").await;
+    let cancelled = |event: &Event| match event {
+        Event::Disconnected { .. } | Event::Moved { .. } => panic!("{event:?}"),
+        event => matches!(event, Event::DrainCancelled).then_some(()),
+    };
+    until(&mut events, cancelled).await;
+    client.publish("lobby", "still here").unwrap().await.unwrap();
+    until(&mut events, |event| matches!(event, Event::Message { .. }).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_session_moves_past_a_gateway_that_says_drain_at_once() {
+    let [(a, admin_a, _end_a), (b, admin_b, _end_b), (c, _, _end_c)] =
+        [named_gateway("a").await, named_gateway("b").await, named_gateway("c").await];
+    let (address, target) = balancer(a).await;
+    let (client, mut events) = builder(address).connect().unwrap();
+    client.subscribe("lobby", None);
+    until(&mut events, |event| matches!(event, Event::Subscribed { .. }).then_some(())).await;
+    drain(admin_b, "POST").await;
+    *target.lock().unwrap() = b;
+    drain(admin_a, "POST").await;
+    assert_eq!(until(&mut events, failed).await, "it drains, too");
+    *target.lock().unwrap() = c;
+    let moved = |event: &Event| match event {
+        Event::Disconnected { .. } => panic!("{event:?}"),
+        Event::Moved { from, to } => Some((from.clone(), to.clone())),
+        _ => None,
+    };
+    assert_eq!(until(&mut events, moved).await, ("a".to_owned(), "c".to_owned()));
 }
 
 /// TLS in front of the gateway, and the authority that vouches for it.

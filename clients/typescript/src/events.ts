@@ -49,6 +49,8 @@ export interface Events {
   leave: { readonly room: string; readonly members: readonly Member[]; readonly count: number };
   /** The gateway asks the session to move. The client does so by itself. */
   drain: { readonly retryAfterMs: number; readonly deadlineMs: number };
+  /** The gateway no longer asks for that: the session stays. */
+  drainCancelled: { readonly node: string };
   /** The session changed its connection with no interruption. */
   moved: { readonly from: string; readonly to: string; readonly session: string };
   state: { readonly state: State; readonly retryInMs?: number };

@@ -63,7 +63,10 @@ pub struct Jwt {
     /// Address of a JSON Web Key Set, fetched, cached and rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("spec.auth.jwt.jwksUrl must be an http or https URL"))]
+    #[x_kube(
+        validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("spec.auth.jwt.jwksUrl must be an http or https URL"),
+        validation = rules::no_credentials("spec.auth.jwt.jwksUrl must not hold a user or a password, for a key set is public: take them out, or name the key itself with spec.auth.jwt.publicKeySecretRef"),
+    )]
     pub jwks_url: Option<String>,
     /// Required `iss`. Absent: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,8 +22,8 @@ pub use operations::{
 };
 pub use redis::{Redis, RedisTls, StreamOverride, Streams, Trim, TrimPolicy, TrimStrategy};
 pub use service::{
-    Cookie, GatewayApiRoute, IngressRoute, Route, SameSite, Scheme, Service, ServiceProvider, ServiceTls, ServiceType,
-    Stickiness, StickinessMode,
+    Cookie, GatewayApiRoute, IngressRoute, ParentRef, Route, SameSite, Scheme, Service, ServiceProvider, ServiceTls,
+    ServiceType, Stickiness, StickinessMode,
 };
 
 use kube::{CustomResource, KubeSchema};
@@ -88,9 +88,11 @@ pub struct SecretRef {
     validation = rules::retention_covers_a_move(),
     validation = rules::override_retention_covers_a_move(),
     validation = rules::largest_message_fits_the_buffer(),
+    validation = rules::no_route_with_proxy_protocol(),
 )]
 pub struct WsClusterSpec {
-    /// Number of gateway pods. Ignored while `autoscaling` is set. Written by the `scale` subresource (`kubectl scale`).
+    /// Number of gateway pods. Written by the `scale` subresource (`kubectl scale`), and by the autoscaler while `autoscaling`
+    /// is set: leave it out of your manifest then. Taken within `minReplicas` and `maxReplicas`.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,

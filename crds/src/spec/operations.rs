@@ -196,16 +196,17 @@ pub enum RolloutStrategy {
     Surge,
 }
 
-/// Moving surplus sessions to new pods after a scale-out.
+/// Moving surplus sessions to gateways that have fewer, as after a scale-out. Nobody is closed. Not with affinity to addresses
+/// (`stickiness.mode: SourceIP`), and not while the fleet changes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rebalance {
     /// Whether it is done at all.
     pub enabled: bool,
-    /// Percentage over the mean at which a gateway is asked to move its surplus.
+    /// Percentage over the mean at which a gateway is asked to move its surplus, when it is so for half a minute.
     #[schemars(range(min = 5, max = 1000))]
     pub threshold_percent: i32,
-    /// Sessions per second that are moved.
+    /// Sessions per second that are told to move, of all gateways together.
     #[schemars(range(min = 1, max = 100_000))]
     pub connections_per_second: i32,
 }
@@ -253,15 +254,19 @@ impl Default for NetworkPolicySettings {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Observability {
-    /// A `PodMonitor`, where that CRD exists.
+    /// A `PodMonitor` `<name>-gateway`, by which Prometheus finds the gateways. `auto`: where that CRD exists.
     pub pod_monitor: Presence,
-    /// A `PrometheusRule`, where that CRD exists.
+    /// A `PrometheusRule` `<name>-gateway` with recording rules and alerts. `auto`: where that CRD exists.
     pub prometheus_rule: Presence,
-    /// Dashboards in a ConfigMap.
+    /// A ConfigMap `<name>-dashboard` that Grafana's sidecar takes up.
     pub dashboards: bool,
-    /// Where traces go, as an OTLP endpoint. Absent: nowhere.
+    /// Where the gateways' traces go: the base URL of an OTLP receiver that takes HTTP with protobuf, like
+    /// `http://collector.observability:4318`. Taken by running gateways. Absent: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = [{"rule": "isURL(self) && url(self).getScheme() in ['http', 'https']", "message": "spec.observability.otlpEndpoint must be an http or https URL"}]))]
+    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = [
+        {"rule": "isURL(self) && url(self).getScheme() in ['http', 'https']", "message": "spec.observability.otlpEndpoint must be an http or https URL"},
+        {"rule": "!self.matches('^[^/?#]*//[^/?#]*@')", "message": "spec.observability.otlpEndpoint must not hold a user or a password: set OTEL_EXPORTER_OTLP_HEADERS in spec.gateway.env from a Secret"},
+    ]))]
     pub otlp_endpoint: Option<String>,
 }
 
@@ -278,7 +283,7 @@ pub enum Presence {
     /// Where the cluster has its CRD.
     #[default]
     Auto,
-    /// Always.
+    /// The same, and it is a problem where the cluster does not have its CRD.
     Enabled,
     /// Never.
     Disabled,

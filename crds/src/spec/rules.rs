@@ -32,6 +32,11 @@ fn explained(rule: impl Into<String>, message: impl Into<String>) -> Rule {
     Rule::new(rule).message(Message::Expression(message.into()))
 }
 
+/// A URL that everybody may read who may read the WsCluster. An `@` in path or query is none of a user's.
+pub(super) fn no_credentials(message: &str) -> Rule {
+    Rule::new("!self.matches('^[^/?#]*//[^/?#]*@')").message(message)
+}
+
 /// The same rule as [`crate::names::ClusterName::parse`].
 pub(super) fn cluster_name() -> Rule {
     Rule::new(format!("self.metadata.name.matches('{}')", crate::names::PATTERN)).message(
@@ -110,10 +115,24 @@ pub(super) fn load_balancer_fields_need_a_load_balancer() -> Rule {
     )
 }
 
+/// The proxies of a route reach the same port as the load balancer, and send no PROXY header unless somebody has told them to.
+pub(super) fn no_route_with_proxy_protocol() -> Rule {
+    Rule::new("!has(self.route) || !self.service.proxyProtocol").message(
+        "spec.route cannot be combined with spec.service.proxyProtocol: gateways would close what comes without a PROXY header, and the route's proxies send none; name those proxies in spec.service.trustedProxies instead",
+    )
+}
+
 /// Source: RFC 6265bis section 5.7: a browser ignores a cookie with `SameSite=None` that is not `Secure`.
 pub(super) fn same_site_none_needs_secure() -> Rule {
     Rule::new("self.stickiness.cookie.sameSite != 'None' || (has(self.stickiness.cookie.secure) ? self.stickiness.cookie.secure : has(self.tls))").message(
         "spec.service.stickiness.cookie.sameSite None needs secure: true (or spec.service.tls): browsers ignore such a cookie otherwise",
+    )
+}
+
+/// Source: RFC 6265bis section 4.1.3: a browser ignores a cookie of such a name that is not `Secure`. Gateways refuse it.
+pub(super) fn prefixed_cookie_needs_secure() -> Rule {
+    Rule::new("!self.stickiness.cookie.name.matches('^__(Host|Secure)-') || (has(self.stickiness.cookie.secure) ? self.stickiness.cookie.secure : has(self.tls))").message(
+        "spec.service.stickiness.cookie.name that begins with __Host- or __Secure- needs secure: true (or spec.service.tls): browsers ignore such a cookie otherwise",
     )
 }
 

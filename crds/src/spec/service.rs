@@ -18,6 +18,7 @@ use super::{SecretKeyRef, rules};
     validation = rules::certificate_arn_needs_an_aws_load_balancer(),
     validation = rules::no_source_ip_stickiness_on_a_tls_listener(),
     validation = rules::same_site_none_needs_secure(),
+    validation = rules::prefixed_cookie_needs_secure(),
 )]
 pub struct Service {
     /// Type of the Service. Cannot be changed once it is `LoadBalancer`.
@@ -33,7 +34,8 @@ pub struct Service {
     /// Whose load balancer annotations are written.
     #[serde(default)]
     pub provider: ServiceProvider,
-    /// Annotations of the Service, merged last over the operator's own, so that any of them can be overridden.
+    /// Annotations of the Service, merged last over the operator's own, so that any of them can be overridden. Of those that are
+    /// lists of attributes (`key=value,…`) each attribute is overridden by itself; the operator's others stay.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
@@ -49,6 +51,12 @@ pub struct Service {
     /// The load balancer sends, and the gateway parses, PROXY protocol version 2.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// CIDR ranges of proxies whose `X-Forwarded-For` or `Forwarded` header is believed when they name a client. Empty: nobody's.
+    /// Hot-reloaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)))]
+    #[x_kube(validation = Rule::new("self.all(r, isCIDR(r))").message("spec.service.trustedProxies must be CIDR ranges, like 10.0.0.0/8"))]
+    pub trusted_proxies: Vec<String>,
     /// Where TLS is terminated. Absent: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServiceTls>,
@@ -161,7 +169,8 @@ pub struct Cookie {
     /// The cookie's `Secure` attribute. Absent: set when the Service has `tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secure: Option<bool>,
-    /// Key that signs the cookie. Absent: generated.
+    /// Key that signs the cookie, of 32 bytes at least. Absent: generated. Another key, or another Secret, is taken over by
+    /// running gateways, and cookies of the key before it stay valid until they expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_key_secret_ref: Option<SecretKeyRef>,
 }
@@ -256,6 +265,10 @@ pub struct IngressRoute {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub tls_secret_name: Option<String>,
+    /// Annotations of the Ingress, merged last over the operator's own, so that any of them can be overridden.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 fn default_cookie_name() -> String {

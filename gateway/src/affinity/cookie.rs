@@ -133,13 +133,13 @@ fn understand(payload: &str) -> Option<Affinity> {
     (is_pod(pod) && is_word(revision, 63)).then_some(affinity)
 }
 
-fn is_word(text: &str, longest: usize) -> bool {
+pub(crate) fn is_word(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// A pod's name: a DNS subdomain (Kubernetes, "Object Names and IDs").
-fn is_pod(text: &str) -> bool {
+pub(crate) fn is_pod(text: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     (1..=253).contains(&text.len()) && text.bytes().all(sound)
 }

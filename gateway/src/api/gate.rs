@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -22,10 +22,23 @@ pub(super) async fn pass(State(api): State<Arc<Api>>, request: Request, next: Ne
     if origin.is_some() && !origin::allowed(request.headers(), &api.shared.config().auth.allowed_origins) {
         return Problem::new(Code::Forbidden, "this origin is not allowed: see auth.allowedOrigins").into_response();
     }
-    let mut response = if is_preflight(&request) { preflight() } else { answer(request, next).await };
+    let mut response = if is_preflight(&request) { preflight() } else { traced(&api, request, next).await };
     if let Some(origin) = origin {
         allow_origin(response.headers_mut(), origin);
     }
+    response
+}
+
+/// Named by the route, not by what fills it.
+async fn traced(api: &Api, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let name = || match route {
+        Some(route) => format!("{} {}", request.method(), route.as_str()).into(),
+        None => request.method().to_string().into(),
+    };
+    let mut span = api.shared.metrics.traces.server(request.headers(), name);
+    let response = answer(request, next).await;
+    span.answered(response.status(), "");
     response
 }
 

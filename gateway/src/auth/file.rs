@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::metrics::Metrics;
 
 /// Keys of type `T`, in a file.
-pub(super) struct KeyFile<T> {
+pub(crate) struct KeyFile<T> {
     path: PathBuf,
     understand: fn(&[u8]) -> Result<T, String>,
     keys: ArcSwapOption<T>,
@@ -20,25 +20,25 @@ pub(super) struct KeyFile<T> {
 
 impl<T> KeyFile<T> {
     /// Keys in a file, read for the first time.
-    pub(super) fn open(path: PathBuf, understand: fn(&[u8]) -> Result<T, String>, metrics: &Metrics) -> Self {
+    pub(crate) fn open(path: PathBuf, understand: fn(&[u8]) -> Result<T, String>, metrics: &Metrics) -> Self {
         let file = Self { path, understand, keys: ArcSwapOption::empty(), seen: Mutex::default() };
         file.reload(metrics);
         file
     }
 
     /// The keys; `None` as long as the file never held any.
-    pub(super) fn keys(&self) -> Option<Arc<T>> {
+    pub(crate) fn keys(&self) -> Option<Arc<T>> {
         self.keys.load_full()
     }
 
     /// Which file it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Looks at the file. It is small, so it is read each time: a Secret's volume swaps a symbolic link, which a stamp
     /// of the file could miss.
-    pub(super) fn reload(&self, metrics: &Metrics) {
+    pub(crate) fn reload(&self, metrics: &Metrics) {
         let read = std::fs::read(&self.path).map_err(|error| error.to_string());
         let now = read.as_ref().map(|bytes| Sha256::digest(bytes).into()).map_err(Clone::clone);
         if self.seen.lock().replace(now.clone()) == Some(now) {

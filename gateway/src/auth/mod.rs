@@ -33,7 +33,7 @@ pub use token::Token;
 
 use crate::config::{self, Jwt};
 use crate::metrics::Metrics;
-use file::KeyFile;
+pub(crate) use file::KeyFile;
 use jwks::Timing;
 use source::Source;
 

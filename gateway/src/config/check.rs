@@ -2,12 +2,18 @@
 
 use globset::GlobBuilder;
 
-use super::{Config, ConfigError, Redis, Streams, Trim, TrimStrategy};
+use super::{Config, ConfigError, Observability, Redis, Streams, Tls, Trim, TrimStrategy};
+use crate::client_address::Proxies;
 
 impl Config {
     /// Checks what the types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         within("maxConnections", self.max_connections as u64, 1, 1_000_000)?;
+        for (index, network) in self.trusted_proxies.iter().enumerate() {
+            let is_bad = |error| bad(&format!("trustedProxies[{index}]"), &format!("{network:?} {error}"));
+            Proxies::parse([network]).map_err(is_bad)?;
+        }
+        self.tls.as_ref().map_or(Ok(()), Tls::check)?;
         self.redis.check()?;
         self.streams.check()?;
         let limits = &self.limits;
@@ -25,7 +31,37 @@ impl Config {
         within("drain.resumeWindowSeconds", self.drain.resume_window_seconds, 0, 31_536_000)?;
         within("presence.leaseSeconds", self.presence.lease_seconds, 1, 3600)?;
         within("presence.maxListed", self.presence.max_listed as u64, 1, 10_000)?;
+        self.affinity.as_ref().map_or(Ok(()), super::Affinity::check)?;
+        self.observability.check()?;
         self.auth.check()
+    }
+}
+
+impl Tls {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, file) in [("tls.certFile", &self.cert_file), ("tls.keyFile", &self.key_file)] {
+            if file.as_os_str().is_empty() {
+                return Err(bad(key, "is empty: name a file, such as /etc/wscluster/tls/tls.crt"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Observability {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("observability.sampleOneIn", self.sample_one_in.into(), 1, 1_000_000_000)?;
+        let Some(url) = &self.otlp_endpoint else { return Ok(()) };
+        let parsed = url.parse::<http::Uri>().ok();
+        let address = parsed.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+        match address.and_then(|url| url.authority().cloned()) {
+            Some(authority) if authority.as_str().contains('@') => Err(bad(
+                "observability.otlpEndpoint",
+                "must not hold a user or a password: set OTEL_EXPORTER_OTLP_HEADERS in the environment",
+            )),
+            Some(_) => Ok(()),
+            None => Err(bad("observability.otlpEndpoint", "must be an http or https URL")),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use super::{Config, Trim};
+use crate::client_address::Proxies;
 
 /// Settings in force.
 #[derive(Clone, Debug)]
@@ -13,6 +14,7 @@ pub struct InForce {
     subscribe: GlobSet,
     publish: GlobSet,
     overrides: Vec<GlobMatcher>,
+    proxies: Proxies,
 }
 
 /// How long entries of one room are kept.
@@ -25,7 +27,7 @@ pub struct Retention {
 }
 
 impl From<Config> for InForce {
-    /// Compiles settings. Patterns were checked by [`Config::check`]; one that was not matches nothing.
+    /// Compiles settings. Patterns and networks were checked by [`Config::check`]; what was not matches nothing.
     fn from(config: Config) -> Self {
         let anonymous = config.auth.effective_anonymous();
         let matcher =
@@ -33,6 +35,7 @@ impl From<Config> for InForce {
         Self {
             subscribe: set(&anonymous.subscribe),
             publish: set(&anonymous.publish),
+            proxies: Proxies::parse(&config.trusted_proxies).unwrap_or_default(),
             overrides: config.streams.overrides.iter().map(|each| matcher(&each.matching).compile_matcher()).collect(),
             config,
         }
@@ -65,6 +68,11 @@ impl InForce {
     /// Whether a client without a token may do nothing at all, and so has to show one.
     pub fn token_required(&self) -> bool {
         self.subscribe.is_empty() && self.publish.is_empty()
+    }
+
+    /// Who is believed when it names the client.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// What applies to a room: the first override that matches, else the general rule.

@@ -1,6 +1,7 @@
 //! The gateway's settings: the file's format, its defaults, and what makes a value bad. Reading and watching the file
 //! is `watch`'s; flags and environment are `cli`'s.
 
+mod affinity;
 mod auth;
 mod changes;
 mod check;
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use affinity::{Affinity, Cookie, SameSite};
 pub use auth::{Access, Auth, Jwt, JwtAlgorithm};
 pub use in_force::{InForce, Retention};
 
@@ -61,6 +63,11 @@ pub struct Config {
     /// Clients come through a load balancer that sends the PROXY protocol, version 2, first. Connections without it are
     /// closed.
     pub proxy_protocol: bool,
+    /// Networks of proxies whose `X-Forwarded-For` and `Forwarded` are believed, in CIDR notation. Empty: nobody's.
+    pub trusted_proxies: Vec<String>,
+    /// TLS on the public port. Absent: plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Certificates for Redis with TLS. Read once, at the start; the files anew with every connection.
     pub redis: Redis,
     /// How streams of rooms are named, trimmed and expired.
@@ -77,6 +84,11 @@ pub struct Config {
     pub presence: Presence,
     /// Who may do what.
     pub auth: Auth,
+    /// How a client that comes back finds the gateway that it was on. Absent: it is served wherever it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Where traces go.
+    pub observability: Observability,
     /// Serve an example chat page under `/demo/`.
     pub demo: bool,
 }
@@ -86,6 +98,8 @@ impl Default for Config {
         Self {
             max_connections: 50_000,
             proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+            tls: None,
             redis: Redis::default(),
             streams: Streams::default(),
             limits: Limits::default(),
@@ -94,9 +108,21 @@ impl Default for Config {
             drain: Drain::default(),
             presence: Presence::default(),
             auth: Auth::default(),
+            affinity: None,
+            observability: Observability::default(),
             demo: false,
         }
     }
+}
+
+/// What the public port shows clients, as PEM files that are followed while running.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// The gateway's certificate, and what links it to an authority.
+    pub cert_file: PathBuf,
+    /// The key of `certFile`.
+    pub key_file: PathBuf,
 }
 
 /// Certificates for Redis with TLS, as PEM files.
@@ -201,7 +227,8 @@ pub struct Limits {
     pub burst: u32,
     /// Connections from one address; 0 is no limit.
     pub connections_per_ip: u32,
-    /// Handshakes per second; beyond it 503. 0 is no limit.
+    /// Handshakes per second; beyond it 503. Those of TLS are counted by themselves; beyond it they are closed. 0 is no
+    /// limit.
     pub handshakes_per_second: u32,
     /// Seconds until a client must have shown its token.
     pub auth_timeout_seconds: u64,
@@ -301,6 +328,23 @@ impl Default for Presence {
     }
 }
 
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Observability {
+    /// The base URL of an OTLP receiver that takes HTTP with protobuf. Absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// Of so many things that nobody else traces one is traced. A request with a sampled `traceparent` always is.
+    pub sample_one_in: u32,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, sample_one_in: 100 }
+    }
+}
+
 impl Config {
     /// Reads the settings from YAML and checks them.
     pub fn parse(yaml: &str) -> Result<Self, ConfigError> {
@@ -334,6 +378,8 @@ mod tests {
         let yaml = r#"
 maxConnections: 50000
 proxyProtocol: false
+trustedProxies: ["10.0.0.0/8", "fd00::/8"]
+tls: {certFile: /etc/wscluster/tls/tls.crt, keyFile: /etc/wscluster/tls/tls.key}
 streams: {keyPrefix: "room:", trim: {strategy: MaxLen, maxLen: 1000, approximate: true}, idleTtlSeconds: 86400, overrides: [{match: "news:*", trim: {strategy: MinId, maxAgeSeconds: 60}, idleTtlSeconds: 60}]}
 limits: {maxMessageBytes: 65536, maxRoomsPerConnection: 100, messagesPerSecond: 50, burst: 100, connectionsPerIp: 0, handshakesPerSecond: 2000, authTimeoutSeconds: 10}
 backpressure: {maxBufferedBytes: 1000000, totalBufferBytes: 268435456, policy: Disconnect}
@@ -341,13 +387,23 @@ heartbeat: {intervalSeconds: 25, timeoutSeconds: 10}
 drain: {timeoutSeconds: 300, connectionsPerSecond: 0, minSeconds: 5, resumeWindowSeconds: 120}
 presence: {leaseSeconds: 30, maxListed: 1000}
 auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}, jwt: {algorithms: [RS256], jwksUrl: "https://id.example.com/jwks.json", issuer: "https://id.example.com", audience: chat, leewaySeconds: 30}}
+observability: {sampleOneIn: 100}
 "#;
         let config = Config::parse(yaml).unwrap();
         assert_eq!(config.drain.min_seconds, 5);
         assert_eq!(config.streams.overrides[0].trim.as_ref().unwrap().max_age_seconds, Some(60));
         assert_eq!(config.auth.jwt.as_ref().unwrap().audience.as_deref(), Some("chat"));
+        assert_eq!(config.tls.as_ref().unwrap().key_file, PathBuf::from("/etc/wscluster/tls/tls.key"));
+        let (trusted_proxies, tls) = (Vec::new(), None);
         assert_eq!(
-            Config { drain: Drain::default(), streams: Streams::default(), auth: Auth::default(), ..config },
+            Config {
+                drain: Drain::default(),
+                streams: Streams::default(),
+                auth: Auth::default(),
+                trusted_proxies,
+                tls,
+                ..config
+            },
             Config::default()
         );
     }
@@ -370,6 +426,15 @@ auth: {allowedOrigins: [], anonymous: {subscribe: ["*"], publish: ["*"]}, jwt: {
             ("auth: {anonymous: {publish: [\"{a\"]}}", "auth.anonymous.publish[0]"),
             ("redis: {certFile: a}", "redis.keyFile"),
             ("redis: {keyFile: a}", "redis.certFile"),
+            ("trustedProxies: [10.0.0.0/8, 10.0.0.1]", "trustedProxies[1]: \"10.0.0.1\" is no network"),
+            ("trustedProxies: 10.0.0.0/8", "trustedProxies"),
+            ("tls: {certFile: a}", "keyFile"),
+            ("tls: {keyFile: a}", "certFile"),
+            ("tls: {certFile: a, keyFile: b, caFile: c}", "caFile"),
+            ("tls: {certFile: a, keyFile: \"\"}", "tls.keyFile: is empty"),
+            ("observability: {otlpEndpoint: \"collector:4317\"}", "observability.otlpEndpoint"),
+            ("observability: {otlpEndpoint: \"http://u:p@c\"}", "observability.otlpEndpoint: must not hold a user"),
+            ("observability: {sampleOneIn: 0}", "observability.sampleOneIn"),
             ("- 1", "invalid type"),
         ];
         for (yaml, fault) in cases {

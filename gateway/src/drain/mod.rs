@@ -1,24 +1,32 @@
 //! Drain: moving all sessions off this gateway. Idempotent, observable, and cancellable until the process was told to
-//! exit. Decides by `pace`; acts by telling connections.
+//! exit. Decides by `run`; acts by telling connections.
 
+mod elsewhere;
 pub mod pace;
 mod report;
+mod run;
+mod status;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::affinity::Affinity;
+use crate::affinity::forwards::Forward;
 use crate::clock::{self, Millis};
 use crate::config::Shared;
 use crate::metrics::Metrics;
 use crate::shard::{Connection, Connections};
 use crate::socket::Item;
-use pace::{Pace, Terms};
-use report::{Line, Report};
+use crate::traces::Span;
+use pace::Terms;
+use report::Line;
+use run::{Notice, Run};
+pub use status::{Exiting, Phase, Status, Wish};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -27,75 +35,16 @@ pub struct Drain {
     settings: Shared,
     connections: Arc<Connections>,
     metrics: Arc<Metrics>,
+    /// Where sessions on other gateways are whose connections run through here.
+    affinity: OnceLock<Arc<Affinity>>,
+    /// Held while clients are told, so that a cancelled drain tells nobody any more.
     run: Mutex<Option<Run>>,
-    exiting: watch::Sender<bool>,
+    /// From the beginning of a drain to its end.
+    span: Mutex<Span>,
+    exiting: AtomicBool,
+    closed: AtomicBool,
     changed: watch::Sender<u64>,
 }
-
-#[derive(Clone, Debug)]
-struct Run {
-    number: u64,
-    terms: Terms,
-    started_at: Millis,
-    noticed: usize,
-    pace: Pace,
-    moved: u64,
-    forced: u64,
-    report: Report,
-}
-
-impl Run {
-    fn deadline(&self) -> Millis {
-        self.started_at + self.terms.total_ms()
-    }
-}
-
-/// How far a drain is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// No drain.
-    Running,
-    /// Connections are still to be moved, or the least time is not over.
-    Draining,
-    /// No connection is left.
-    Drained,
-}
-
-/// What can be seen of a drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// How far it is.
-    pub state: Phase,
-    /// Connections that are left.
-    pub remaining: usize,
-    /// Connections that have left after they were told to.
-    pub moved: u64,
-    /// Connections that were closed at the deadline.
-    pub forced: u64,
-    /// When it began, in milliseconds since the Unix epoch.
-    pub started_at: Option<Millis>,
-    /// When the rest is closed, in milliseconds since the Unix epoch.
-    pub deadline_at: Option<Millis>,
-}
-
-/// What the caller of a drain may choose; the settings decide the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Wish {
-    /// Clients told per second; 0: all within half of the time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections_per_second: Option<u32>,
-    /// Seconds that clients have to move.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<u64>,
-}
-
-/// A drain that can no longer be cancelled: the process was told to exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the gateway was told to exit: the drain cannot be cancelled")]
-pub struct Exiting;
 
 impl Drain {
     /// No drain yet.
@@ -104,8 +53,11 @@ impl Drain {
             settings,
             connections,
             metrics,
+            affinity: OnceLock::new(),
             run: Mutex::default(),
-            exiting: watch::Sender::new(false),
+            span: Mutex::default(),
+            exiting: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             changed: watch::Sender::new(0),
         })
     }
@@ -115,61 +67,76 @@ impl Drain {
         self.run.lock().is_some()
     }
 
+    /// Whether new connections are refused: the gateway stops, or a drain's deadline has passed.
+    pub fn refuses(&self) -> bool {
+        self.is_closed() || self.run.lock().as_ref().is_some_and(|run| run.deadline() <= clock::now())
+    }
+
+    /// Whether the gateway stops.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// The gateway stops: nobody is taken in any more.
+    pub fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
     /// Begins a drain, or changes the terms of the one under way where `wish` names any.
     pub fn start(self: &Arc<Self>, wish: Wish) -> Status {
-        let new = Terms::new(&self.settings.load().drain, wish.connections_per_second, wish.timeout_seconds);
-        let number = {
-            let mut run = self.run.lock();
-            if let Some(run) = run.as_mut() {
-                run.terms.per_second = wish.connections_per_second.unwrap_or(run.terms.per_second);
-                run.terms.timeout_ms = wish.timeout_seconds.map_or(run.terms.timeout_ms, |seconds| seconds * 1000);
-                None
-            } else {
-                let (number, now) = (*self.changed.borrow() + 1, clock::now());
-                *run = Some(Run {
-                    number,
-                    terms: new,
-                    started_at: now,
-                    report: Report::new(now),
-                    noticed: 0,
-                    pace: Pace::default(),
-                    moved: 0,
-                    forced: 0,
-                });
-                Some(number)
+        self.begin(wish, false)
+    }
+
+    /// The same, by whoever is about to end the process: the hook before a pod's end, or a signal.
+    pub fn start_to_leave(self: &Arc<Self>, wish: Wish) -> Status {
+        self.begin(wish, true)
+    }
+
+    /// Begins a drain that ends with the process.
+    pub fn start_to_exit(self: &Arc<Self>) -> Status {
+        self.exiting.store(true, Relaxed);
+        self.start_to_leave(Wish::default())
+    }
+
+    fn begin(self: &Arc<Self>, wish: Wish, leaves: bool) -> Status {
+        let terms = Terms::new(&self.settings.load().drain, wish.connections_per_second, wish.timeout_seconds);
+        let now = clock::now();
+        {
+            let mut slot = self.run.lock();
+            let under_way = slot.is_some();
+            let run = slot.get_or_insert_with(|| Run::new(*self.changed.borrow() + 1, terms, now));
+            run.change(wish);
+            if leaves {
+                run.leave_within(terms, now);
             }
-        };
-        if let Some(number) = number {
-            tracing::info!(
-                connections = self.connections.len(),
-                min_seconds = new.min_ms / 1000,
-                timeout_seconds = new.timeout_ms / 1000,
-                connections_per_second = new.per_second,
-                "drain begins"
-            );
-            tokio::spawn(Arc::clone(self).work(number));
+            if !under_way {
+                tokio::spawn(Arc::clone(self).work(run.number));
+                *self.span.lock() = self.metrics.traces.rare("drain");
+                self.log_begin(terms);
+            }
         }
         self.changed();
         self.status()
     }
 
-    /// Begins a drain that ends with the process.
-    pub fn start_to_exit(self: &Arc<Self>) -> Status {
-        self.exiting.send_replace(true);
-        self.start(Wish::default())
-    }
-
     /// Ends a drain; clients that have not moved stay.
     pub fn cancel(&self) -> Result<Status, Exiting> {
-        if *self.exiting.borrow() {
+        if self.exiting.load(Relaxed) {
             return Err(Exiting);
         }
-        if self.run.lock().take().is_some() {
-            tracing::info!(connections = self.connections.len(), "drain cancelled");
-            for connection in self.connections.all() {
-                if connection.noticed.swap(false, Relaxed) {
-                    connection.tell(Item::DrainCancelled);
-                }
+        {
+            let mut run = self.run.lock();
+            if run.take().is_some() {
+                let mut span = std::mem::take(&mut *self.span.lock());
+                span.set("wscluster.drain.cancelled", true);
+                tracing::info!(connections = self.connections.len(), "drain cancelled");
+                let told = |connection: &Arc<Connection>| connection.noticed.swap(false, Relaxed);
+                self.connections
+                    .all()
+                    .iter()
+                    .filter(|each| told(each))
+                    .for_each(|each| each.tell(Item::DrainCancelled));
+                self.stay_elsewhere();
             }
         }
         self.changed();
@@ -178,29 +145,12 @@ impl Drain {
 
     /// How far it is.
     pub fn status(&self) -> Status {
-        let run = self.run.lock().clone();
-        let remaining = self.connections.len();
-        let state = match &run {
-            None => Phase::Running,
-            Some(run) if remaining == 0 && clock::now() >= run.started_at + run.terms.min_ms => Phase::Drained,
-            Some(_) => Phase::Draining,
-        };
-        Status {
-            state,
-            remaining,
-            moved: run.as_ref().map_or(0, |run| run.moved),
-            forced: run.as_ref().map_or(0, |run| run.forced),
-            started_at: run.as_ref().map(|run| run.started_at),
-            deadline_at: run.as_ref().map(Run::deadline),
+        let remaining = self.connections.len() + self.forwarded();
+        let exiting = self.exiting.load(Relaxed);
+        match &*self.run.lock() {
+            Some(run) => run.status(remaining, exiting, clock::now()),
+            None => Status::running(remaining, exiting),
         }
-    }
-
-    /// Clients per second that are told to move now.
-    pub fn rate(&self) -> f64 {
-        let run = self.run.lock().clone();
-        let left = self.connections.len();
-        run.filter(|_| left > 0)
-            .map_or(0.0, |run| run.terms.pace(clock::now().saturating_sub(run.started_at), left + run.moved as usize))
     }
 
     /// Waits until no connection is left or the deadline has passed.
@@ -218,14 +168,22 @@ impl Drain {
         }
     }
 
+    /// A connection has come: what it is told at once, so that its client need not settle here first.
+    pub fn arrived(&self, connection: &Connection) -> Option<Item> {
+        let mut run = self.run.lock();
+        let notice = run.as_mut()?.grant_arrival(clock::now())?;
+        Some(self.notice(connection, notice))
+    }
+
     /// A connection has ended.
     pub fn closed(&self, connection: &Connection, reason: &'static str) {
         if let Some(run) = self.run.lock().as_mut() {
             if reason == "drain_forced" {
-                run.forced += 1;
+                run.forced();
                 self.metrics.drain_forced();
-            } else if connection.noticed.load(Relaxed) {
-                run.moved += 1;
+            } else if connection.noticed.load(Relaxed) && reason != "shutdown" {
+                run.moved();
+                self.metrics.drain_moved();
             }
         }
         self.changed();
@@ -239,12 +197,58 @@ impl Drain {
     async fn work(self: Arc<Self>, number: u64) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let Some(run) = self.run.lock().clone().filter(|run| run.number == number) else { return };
-            self.tick(&run, clock::now());
+        while self.tick(number, clock::now()) {
             self.log();
+            ticks.tick().await;
         }
+    }
+
+    /// Tells those whose turn it is. `false`: this drain is no more.
+    fn tick(self: &Arc<Self>, number: u64, now: Millis) -> bool {
+        let mut run = self.run.lock();
+        let Some(run) = run.as_mut().filter(|run| run.number == number) else { return false };
+        let connections = self.connections.all();
+        if now >= run.deadline() {
+            for connection in &connections {
+                connection.tell(Item::DrainForced);
+            }
+            self.force_elsewhere(run.deadline(), now);
+            return true;
+        }
+        let waits = |each: &Arc<Connection>| each.is_served() && !each.noticed.load(Relaxed);
+        let here = connections.into_iter().filter(waits).map(Waiting::Here);
+        let mut waiting: Vec<_> = here.chain(self.waiting_elsewhere(now).into_iter().map(Waiting::Elsewhere)).collect();
+        let (granted, notice) = run.grant(waiting.len(), now);
+        // In the order in which they came, so that nobody waits behind those who come late.
+        if granted > 0 && granted < waiting.len() {
+            waiting.select_nth_unstable_by_key(granted, Waiting::came);
+        }
+        let mut elsewhere = Vec::new();
+        for waiting in waiting.into_iter().take(granted) {
+            match waiting {
+                Waiting::Here(connection) => connection.tell(self.notice(&connection, notice)),
+                Waiting::Elsewhere(forward) => elsewhere.push((forward, rand::random_range(0..=notice.most_delay))),
+            }
+        }
+        self.tell_elsewhere(number, elsewhere, notice.deadline_ms);
+        true
+    }
+
+    fn notice(&self, connection: &Connection, Notice { most_delay, deadline_ms }: Notice) -> Item {
+        connection.noticed.store(true, Relaxed);
+        self.metrics.drain_noticed();
+        Item::Drain { retry_after_ms: rand::random_range(0..=most_delay), deadline_ms }
+    }
+
+    fn log_begin(&self, terms: Terms) {
+        tracing::info!(
+            connections = self.connections.len(),
+            forwarded = self.forwarded(),
+            min_seconds = terms.min_ms / 1000,
+            timeout_seconds = terms.timeout_ms / 1000,
+            connections_per_second = terms.per_second,
+            "drain begins"
+        );
     }
 
     /// Says how far it is, when that is due.
@@ -255,40 +259,30 @@ impl Drain {
         let seconds = now.saturating_sub(status.started_at.unwrap_or(now)) as f64 / 1000.0;
         match line {
             Some(Line::Progress) => tracing::info!(remaining, moved, forced, seconds, "drain goes on"),
-            Some(Line::End) => tracing::info!(remaining, moved, forced, seconds, "drain ends"),
+            Some(Line::End) => {
+                let mut span = std::mem::take(&mut *self.span.lock());
+                span.count("wscluster.drain.remaining", remaining);
+                span.count("wscluster.drain.moved", moved as usize);
+                tracing::info!(remaining, moved, forced, seconds, "drain ends");
+            }
             None => {}
         }
     }
+}
 
-    fn tick(&self, run: &Run, now: Millis) {
-        let connections = self.connections.all();
-        if now >= run.deadline() {
-            for connection in connections {
-                connection.tell(Item::DrainForced);
-            }
-            return;
+/// Whose client is still to be told.
+enum Waiting {
+    Here(Arc<Connection>),
+    Elsewhere(Arc<Forward>),
+}
+
+impl Waiting {
+    /// When it came, and its number among those that came with it.
+    fn came(&self) -> (Millis, u64) {
+        match self {
+            Self::Here(connection) => (connection.opened_at, connection.id),
+            Self::Elsewhere(forward) => (forward.opened_at, forward.id),
         }
-        let waiting: Vec<_> = connections.iter().filter(|each| !each.noticed.load(Relaxed)).collect();
-        for connection in waiting.iter().take(self.grant(run.number, now, waiting.len())) {
-            self.notice(connection, run, now);
-        }
-    }
-
-    /// How many of those who wait may be told now.
-    fn grant(&self, number: u64, now: Millis, waiting: usize) -> usize {
-        let mut run = self.run.lock();
-        let Some(run) = run.as_mut().filter(|run| run.number == number) else { return 0 };
-        let granted = run.terms.grant(&mut run.pace, now - run.started_at, waiting, run.noticed + waiting);
-        run.noticed += granted;
-        granted
-    }
-
-    fn notice(&self, connection: &Arc<Connection>, run: &Run, now: Millis) {
-        let most = run.terms.most_delay(now - run.started_at);
-        let retry_after_ms = rand::random_range(0..=most);
-        connection.noticed.store(true, Relaxed);
-        connection.tell(Item::Drain { retry_after_ms, deadline_ms: run.deadline() - now });
-        self.metrics.drain_noticed();
     }
 }
 

@@ -67,10 +67,12 @@ impl Terms {
         (clients as f64 / half).max(LEAST_PER_SECOND)
     }
 
-    /// The most that a client is asked to wait, in milliseconds: it spreads those who are told at once.
-    pub fn most_delay(&self, elapsed: Millis) -> Millis {
+    /// The most that a client is asked to wait, in milliseconds, of those who are `told` at once: so long as the pace
+    /// takes for them, that their reconnects follow it, too. Not so long that no time is `left` to move.
+    pub fn most_delay(&self, told: usize, clients: usize, left: Millis) -> Millis {
         const SPREAD: Millis = 500;
-        SPREAD.min(self.total_ms().saturating_sub(elapsed) / 4)
+        let paced = (told as f64 * 1000.0 / self.rate(clients)) as Millis;
+        SPREAD.max(paced).min(left / 4)
     }
 }
 

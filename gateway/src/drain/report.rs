@@ -47,7 +47,17 @@ mod tests {
     use super::*;
 
     fn status(state: Phase) -> Status {
-        Status { state, remaining: 1, moved: 0, forced: 0, started_at: Some(0), deadline_at: Some(60_000) }
+        Status {
+            state,
+            remaining: 1,
+            noticed: 0,
+            moved: 0,
+            forced: 0,
+            rate: 0.0,
+            exiting: false,
+            started_at: Some(0),
+            deadline_at: Some(60_000),
+        }
     }
 
     #[test]

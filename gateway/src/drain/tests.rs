@@ -28,6 +28,7 @@ impl World {
     fn connect(&mut self) {
         let place = self.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000, 0).ok().unwrap();
         let connection = self.connections.add(Protocol::V1, &place, 0, clock::now(), self.shards.choose());
+        connection.slot.store(0, Relaxed);
         self.clients.push((place, connection));
     }
 
@@ -97,6 +98,18 @@ async fn who_comes_during_a_drain_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_not_been_taken_by_its_shard_is_told_later() {
+    let world = world(1, settings(0, 0));
+    world.clients[0].1.slot.store(u32::MAX, Relaxed);
+    world.drain.start(Wish::default());
+    pass(1000).await;
+    assert_eq!(world.noticed(), 0, "it would not hear it");
+    world.clients[0].1.slot.store(0, Relaxed);
+    pass(200).await;
+    assert_eq!(world.noticed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_forces_the_rest() {
     let mut world = world(2, settings(0, 0));
     world.drain.start(Wish { timeout_seconds: Some(3), ..Wish::default() });
@@ -109,7 +122,7 @@ async fn the_deadline_forces_the_rest() {
     assert!(matches!(told[1], Item::DrainForced));
     world.leave("drain_forced");
     let status = world.drain.status();
-    assert_eq!((status.state, status.moved, status.forced), (Phase::Drained, 1, 1));
+    assert_eq!((status.state, status.noticed, status.moved, status.forced), (Phase::Drained, 2, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +157,8 @@ async fn a_cancelled_drain_leaves_the_rest_and_can_begin_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_to_exit_cannot_be_cancelled() {
     let world = world(1, settings(0, 0));
-    world.drain.start_to_exit();
+    assert!(!world.drain.start(Wish::default()).exiting);
+    assert!(world.drain.start_to_exit().exiting);
     assert_eq!(world.drain.cancel(), Err(Exiting));
     assert!(world.drain.active());
 }

@@ -66,6 +66,17 @@ pub fn check(at: Position, state: Option<&StreamState>, idle_ttl: Millis, now: M
     }
 }
 
+/// Where a reader goes on that [`check`] refused: before the first entry that is left after its place, or at the end of
+/// what is something else now.
+pub fn after_a_gap(at: Position, reason: Reason, first: Option<EntryId>, state: Option<&StreamState>) -> Position {
+    let Some(state) = state else { return Position::START };
+    let Some(first) = first.filter(|_| state.last >= at.id) else { return Position::end(Some(state)) };
+    // Counted from the end, where all that is left is known to have come after.
+    let whole = reason != Reason::Reset && state.first == Some(first);
+    let added = if whole { state.added.and_then(|added| added.checked_sub(state.length)) } else { None };
+    Position { id: first.previous(), added }
+}
+
 /// A stream that is gone held nothing unread if idleness removed it. A reader at the start has missed nothing yet.
 fn absent(at: Position, idle_ttl: Millis, now: Millis) -> Result<(), Reason> {
     let idle = now.saturating_sub(at.id.ms) >= idle_ttl;

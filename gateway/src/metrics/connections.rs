@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::names::{Counters, Durations, Names, gauge};
 use super::{Metrics, Snapshot};
+use crate::client_address::Ignored;
 use crate::protocol::Protocol;
 
 const CLOSE_REASONS: &[&str] = &[
@@ -39,6 +40,8 @@ const REJECT_REASONS: &[&str] = &[
     "proxy_protocol",
     "unauthorized",
     "unavailable",
+    "draining",
+    "peer_proof",
 ];
 
 pub(super) struct Connections {
@@ -49,19 +52,25 @@ pub(super) struct Connections {
     closed: Counters,
     rejected: Counters,
     slow: Counters,
+    address_ignored: Counters,
 }
 
 impl Connections {
     pub(super) fn new(new: &mut Names) -> Self {
+        let duration = new.add(
+            "ws_connection_duration_seconds",
+            "How long connections were open, by the reason of their end",
+            "",
+            Durations::new_with_constructor(durations),
+        );
+        for reason in CLOSE_REASONS {
+            // A rate does not see the first event of a series that begins with it.
+            drop(duration.get_or_create(&[("reason", reason)]));
+        }
         Self {
             active: new.gauge("ws_active_connections", "Open WebSocket connections"),
             shards: new.gauge("ws_shard_connections", "Connections of each of the threads that serve them"),
-            duration: new.add(
-                "ws_connection_duration_seconds",
-                "How long connections were open, by the reason of their end",
-                "",
-                Durations::new_with_constructor(durations),
-            ),
+            duration,
             opened: new.counters("ws_connections_opened", "Connections opened", "protocol", &["raw", "v1"]),
             closed: new.counters("ws_connections_closed", "Connections closed", "reason", CLOSE_REASONS),
             rejected: new.counters("ws_handshakes_rejected", "Handshakes refused", "reason", REJECT_REASONS),
@@ -70,6 +79,12 @@ impl Connections {
                 "Connections closed because too much waited for them, by the limit that was passed",
                 "limit",
                 &["connection", "total"],
+            ),
+            address_ignored: new.counters(
+                "ws_client_address_ignored",
+                "Requests of trusted proxies whose word on the client's address was not taken",
+                "reason",
+                &Ignored::LABELS,
             ),
         }
     }
@@ -100,6 +115,10 @@ impl Metrics {
 
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.connections.rejected.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn client_address_ignored(&self, ignored: Ignored) {
+        self.connections.address_ignored.get_or_create(&[("reason", ignored.label())]).inc();
     }
 
     pub(crate) fn slow(&self, limit: &'static str) {

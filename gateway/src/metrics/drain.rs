@@ -10,6 +10,7 @@ pub(super) struct Drain {
     remaining: Gauge,
     rate: Float,
     noticed: Counter,
+    moved: Counter,
     forced: Counter,
 }
 
@@ -19,6 +20,7 @@ impl Drain {
             remaining: new.gauge("ws_drain_remaining", "Connections that a drain still has to move"),
             rate: new.gauge("ws_drain_rate", "Connections per second that a drain tells to move"),
             noticed: new.counter("ws_drain_noticed", "Connections told to move"),
+            moved: new.counter("ws_drain_moved", "Connections that left after they were told to move"),
             forced: new.counter("ws_drain_forced", "Connections closed at a drain's deadline"),
         }
     }
@@ -32,6 +34,10 @@ impl Drain {
 impl Metrics {
     pub(crate) fn drain_noticed(&self) {
         self.drain.noticed.inc();
+    }
+
+    pub(crate) fn drain_moved(&self) {
+        self.drain.moved.inc();
     }
 
     pub(crate) fn drain_forced(&self) {

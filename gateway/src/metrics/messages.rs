@@ -21,6 +21,9 @@ const CODES: &[&str] = &[
     "unauthorized",
 ];
 
+const RECOVERED: &str = "recovered";
+const UNRECOVERED: &str = "unrecovered";
+
 pub(super) struct Messages {
     sent: Counter,
     send_buffer_bytes: Gauge,
@@ -34,6 +37,7 @@ pub(super) struct Messages {
     publish_errors: Counters,
     resyncs: Counters,
     resumes: Counters,
+    sessions: Counters,
     replays: Counter,
     replayed: Counter,
 }
@@ -71,7 +75,13 @@ impl Messages {
                 "ws_resumes",
                 "Subscriptions with a cursor, by what was proven",
                 "outcome",
-                &["recovered", "unrecovered"],
+                &[RECOVERED, UNRECOVERED],
+            ),
+            sessions: new.counters(
+                "ws_sessions_resumed",
+                "Sessions that came back with cursors, by whether they got everything that they had missed",
+                "outcome",
+                &[RECOVERED, UNRECOVERED],
             ),
             replays: new.counter("ws_replays", "Times that what a client had missed in a room was read back"),
             replayed: new.counter("ws_replayed_messages", "Messages that clients had missed and were read back"),
@@ -107,8 +117,16 @@ impl Metrics {
     }
 
     pub(crate) fn resumed(&self, recovered: bool) {
-        let outcome = if recovered { "recovered" } else { "unrecovered" };
-        self.messages.resumes.get_or_create(&[("outcome", outcome)]).inc();
+        self.messages.resumes.get_or_create(&[("outcome", outcome(recovered))]).inc();
+    }
+
+    pub(crate) fn session_resumed(&self, recovered: bool) {
+        self.messages.sessions.get_or_create(&[("outcome", outcome(recovered))]).inc();
+    }
+
+    /// Sessions that came back so far: those that got everything that they had missed, or those that did not.
+    pub(crate) fn sessions_resumed(&self, recovered: bool) -> u64 {
+        self.messages.sessions.get_or_create(&[("outcome", outcome(recovered))]).get()
     }
 
     pub(crate) fn replayed(&self, messages: usize) {
@@ -123,4 +141,8 @@ impl Metrics {
     pub(crate) fn lag(&self, ms: Millis) {
         self.messages.stream_lag.observe(ms as f64 / 1000.0);
     }
+}
+
+fn outcome(recovered: bool) -> &'static str {
+    if recovered { RECOVERED } else { UNRECOVERED }
 }

@@ -1,6 +1,7 @@
 //! Every metric of the gateway, one file for each subject: registered once, named there and described in
 //! `docs/metrics.md`. No label is a room, a user or anything that a client chose.
 
+mod affinity;
 mod auth;
 mod classic;
 mod config;
@@ -10,24 +11,32 @@ mod messages;
 mod names;
 mod presence;
 mod process;
+mod rebalance;
 mod redis;
+mod tls;
 
 use prometheus_client::encoding::text;
 
 use crate::log::Health;
+use crate::traces::Traces;
 use names::Names;
 
 /// The gateway's metrics.
 pub struct Metrics {
     registered: Names,
+    affinity: affinity::Affinity,
     auth: auth::Auth,
     connections: connections::Connections,
     messages: messages::Messages,
     drain: drain::Drain,
+    rebalance: rebalance::Rebalance,
     presence: presence::Presence,
     redis: redis::Redis,
+    tls: tls::Tls,
     config: config::Config,
     process: process::Process,
+    /// Where spans are begun: wherever something is counted one may be wanted, too.
+    pub traces: Traces,
 }
 
 /// What is measured when it is asked for.
@@ -47,6 +56,8 @@ pub struct Snapshot {
     pub presence_members: usize,
     /// Rooms in which sessions of this gateway are listed.
     pub presence_rooms: usize,
+    /// Connections that are forwarded to other gateways.
+    pub forwarded: usize,
     /// Connections that a drain still has to move.
     pub drain_remaining: usize,
     /// Clients per second that a drain tells to move.
@@ -70,15 +81,19 @@ impl Metrics {
     pub fn new() -> Self {
         let mut new = Names::default();
         Self {
+            affinity: affinity::Affinity::new(&mut new),
             auth: auth::Auth::new(&mut new),
             connections: connections::Connections::new(&mut new),
             messages: messages::Messages::new(&mut new),
             drain: drain::Drain::new(&mut new),
+            rebalance: rebalance::Rebalance::new(&mut new),
             presence: presence::Presence::new(&mut new),
             redis: redis::Redis::new(&mut new),
+            tls: tls::Tls::new(&mut new),
             config: config::Config::new(&mut new),
             process: process::Process::new(&mut new),
             registered: new,
+            traces: Traces::default(),
         }
     }
 
@@ -89,6 +104,7 @@ impl Metrics {
 
     /// The text that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, now: &Snapshot) -> String {
+        self.affinity.measure(now);
         self.auth.measure(now);
         self.connections.measure(now);
         self.messages.measure(now);
@@ -131,6 +147,7 @@ mod tests {
             rooms: 1,
             presence_members: 4,
             presence_rooms: 2,
+            forwarded: 6,
             drain_remaining: 0,
             drain_rate: 2.5,
             health,
@@ -151,8 +168,11 @@ mod tests {
             "ws_send_buffer_bytes 7",
             "ws_shard_connections{shard=\"1\"} 4",
             "ws_drain_rate 2.5",
+            "ws_forwarded_connections 6",
+            "ws_affinity_missed_total{reason=\"gone\"} 0",
             "redis_stream_lag_seconds_count 0",
             "ws_connection_duration_seconds_count{reason=\"client\"} 1",
+            "ws_connection_duration_seconds_count{reason=\"heartbeat\"} 0",
             "redis_reader_mode{mode=\"embedded\"} 1",
             "wscluster_gateway_config_info{hash=\"abc\"} 1",
             "ws_connections_closed_total{reason=\"heartbeat\"} 0",

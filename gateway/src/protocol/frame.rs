@@ -114,6 +114,8 @@ pub enum Frame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
     },
+    /// Stay: the drain was cancelled.
+    DrainCancelled {},
     /// A request failed.
     Error {
         /// The client's number.

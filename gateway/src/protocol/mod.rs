@@ -12,6 +12,9 @@ pub use request::{HISTORY_LIMIT, Refusal, Request, parse};
 /// Name of the JSON protocol in `Sec-WebSocket-Protocol`.
 pub const V1: &str = "wscluster.v1.json";
 
+/// Name by which the raw way of speaking can be asked for; without any it is spoken unnamed.
+pub const RAW: &str = "wscluster.raw";
+
 /// How a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,8 +6,9 @@ use crate::auth::{Identity, Refused, Token};
 use crate::clock::Millis;
 use crate::entry::{Delivery, Entry, EntryId, Text};
 use crate::idempotency::IdempotencyKey;
+use crate::log::continuity::Position;
 use crate::presence::{Listing, Member, Notice};
-use crate::protocol::{Code, Reason, Refusal, Request};
+use crate::protocol::{Code, Protocol, Reason, Refusal, Request};
 use crate::room::RoomId;
 
 /// What happened.
@@ -32,9 +33,18 @@ pub enum Event {
         room: RoomId,
         /// After which entry live messages begin.
         position: EntryId,
-        /// What was read back, if the client named a cursor.
+        /// What it has missed, if the client named a cursor.
         replay: Option<Replay>,
     },
+    /// A `ReadOn` is done.
+    ReadOn {
+        /// The room.
+        room: RoomId,
+        /// What comes next; `None`: the log is away.
+        passage: Option<Passage>,
+    },
+    /// The client can take more of what it has missed.
+    Roomy,
     /// A `Join` failed.
     JoinFailed {
         /// The room.
@@ -116,19 +126,71 @@ pub enum Receipt {
     Fresh,
     /// The client has it, or is not in the room.
     Known,
-    /// The subscription is still being made.
+    /// What comes before it is still being read: to be kept back, or passed over.
     Early,
+    /// The client is too far behind.
+    TooFar,
 }
 
-/// What was read back for a subscription.
+/// What a client has missed in a room.
 #[derive(Clone, Debug)]
 pub struct Replay {
     /// Nothing is missing: proven.
     pub recovered: bool,
     /// The client's cursor is newer than everything that the log ever held.
     pub reset: bool,
+    /// Number of messages.
+    pub count: usize,
+    /// What it has missed comes after this.
+    pub begin: Position,
+    /// The last entry of it.
+    pub end: EntryId,
+    /// Bytes of a payload, about.
+    pub typical: usize,
+    /// What comes first, where it is at hand already.
+    pub first: Option<Passage>,
+}
+
+/// Messages that a client is given at once, of those that it has missed.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// What comes after this entry.
+    pub after: EntryId,
+    /// Something is missing between the two: why, and after which entry the messages come.
+    pub hole: Option<(Reason, EntryId)>,
     /// The messages, oldest first.
     pub messages: Vec<Arc<Delivery>>,
+    /// Where a client stands that has them.
+    pub end: Position,
+    /// There were no more when they were read.
+    pub complete: bool,
+}
+
+impl Passage {
+    /// What comes next for a client that stands at `begin`, with nothing missing.
+    pub fn new(begin: Position, messages: Vec<Arc<Delivery>>) -> Self {
+        let count = messages.len() as u64;
+        let end = messages.last().map_or(begin, |last| begin.advanced(last.entry.id, count));
+        Self { after: begin.id, hole: None, messages, end, complete: false }
+    }
+
+    /// Leaves out what does not fit into `most` bytes of frames; one message stays.
+    pub fn shorten(&mut self, protocol: Protocol, most: usize) {
+        let mut bytes = 0;
+        let fits = |message: &&Arc<Delivery>| {
+            bytes += message.cost(protocol);
+            bytes <= most
+        };
+        let kept = self.messages.iter().take_while(fits).count().max(1);
+        let left_out = self.messages.len().saturating_sub(kept);
+        if left_out == 0 {
+            return;
+        }
+        self.messages.truncate(kept);
+        let last = self.messages.last().map_or(self.after, |last| last.entry.id);
+        let added = self.end.added.and_then(|added| added.checked_sub(left_out as u64));
+        (self.end, self.complete) = (Position { id: last, added }, false);
+    }
 }
 
 /// What to do.
@@ -140,12 +202,21 @@ pub enum Effect {
     Deliver(Arc<Delivery>),
     /// Write a ping.
     Ping,
-    /// Follow a room, and read back what came after `since`. Answer with `Joined` or `JoinFailed`.
+    /// Follow a room, and see what came after `since`. Answer with `Joined` or `JoinFailed`.
     Join {
         /// The room.
         room: RoomId,
         /// The client's cursor.
         since: Option<EntryId>,
+    },
+    /// Read the next messages for a client that stands at `at`. Answer with `ReadOn`.
+    ReadOn {
+        /// The room.
+        room: RoomId,
+        /// The last entry that the client was given.
+        at: Position,
+        /// Bytes of a payload, about.
+        typical: usize,
     },
     /// Have a token checked. Answer with `Authenticated`.
     Authenticate(Token),
@@ -193,6 +264,8 @@ pub enum Effect {
     Refused(Code),
     /// Count a resume and how it went.
     Resumed(bool),
+    /// Count a session that came back, and whether it got everything that it had missed.
+    Restored(bool),
     /// Count a resync.
     Resynced(Reason),
     /// Close the connection. Last of all effects.

@@ -9,7 +9,8 @@ use crate::config;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     ping_at: Millis,
-    answer_by: Option<Millis>,
+    /// `Millis::MAX`: none is awaited.
+    answer_by: Millis,
 }
 
 /// What a heartbeat wants done.
@@ -27,29 +28,29 @@ impl Heartbeat {
     /// Starts pinging. `jitter` from 0 to 1 spreads the first pings of connections that came together.
     pub fn new(settings: &config::Heartbeat, now: Millis, jitter: f64) -> Self {
         let interval = settings.interval_seconds * 1000;
-        Self { ping_at: now + (interval as f64 * (0.5 + jitter / 2.0)) as Millis, answer_by: None }
+        Self { ping_at: now + (interval as f64 * (0.5 + jitter / 2.0)) as Millis, answer_by: Millis::MAX }
     }
 
     /// A pong came.
     pub fn answered(&mut self) {
-        self.answer_by = None;
+        self.answer_by = Millis::MAX;
     }
 
     /// When to look again.
     pub fn wake_at(&self) -> Millis {
-        self.answer_by.map_or(self.ping_at, |by| by.min(self.ping_at))
+        self.answer_by.min(self.ping_at)
     }
 
     /// What is due at `now`.
     pub fn tick(&mut self, settings: &config::Heartbeat, now: Millis) -> Due {
-        if self.answer_by.is_some_and(|by| by <= now) {
+        if self.answer_by <= now {
             return Due::Missed;
         }
         if now < self.ping_at {
             return Due::Nothing;
         }
         self.ping_at = now + settings.interval_seconds * 1000;
-        self.answer_by.get_or_insert(now + settings.timeout_seconds * 1000);
+        self.answer_by = self.answer_by.min(now + settings.timeout_seconds * 1000);
         Due::Ping
     }
 }

@@ -16,7 +16,7 @@ impl Session {
 
     /// As whom it is listed.
     pub fn member(&self) -> Member {
-        Member { session: self.id.clone(), user: self.identity.as_ref().and_then(|identity| identity.user.clone()) }
+        Member { session: self.id(), user: self.identity.as_ref().and_then(|identity| identity.user.clone()) }
     }
 
     pub(super) fn appearance(&self, room: &RoomId, was: bool, shall: bool) -> Option<Effect> {

@@ -1,7 +1,7 @@
 //! What a client asks for: whether it may, and what is to be done for it.
 
 use super::event::{Closing, Effect};
-use super::{Joining, Session};
+use super::{Joining, Session, Stage};
 use crate::clock::Millis;
 use crate::config::InForce;
 use crate::entry::{EntryId, Text};
@@ -32,7 +32,7 @@ impl Session {
     }
 
     fn raw_publish(&mut self, payload: Text, config: &InForce, now: Millis) -> Vec<Effect> {
-        let [room] = self.raw_rooms.as_slice() else {
+        let [room] = &*self.raw_rooms else {
             return vec![Effect::Close(Closing::new(close::FORBIDDEN, "forbidden"))];
         };
         let room = room.clone();
@@ -50,7 +50,7 @@ impl Session {
             Request::Auth { reference, token } => self.authenticate(reference, token, config, now),
             Request::Ping { reference } => Ok(vec![Effect::Send(protocol::encode(&Frame::Pong { reference }))]),
             Request::Subscribe { reference, room, since, presence } => {
-                let joining = Joining { reference, since, presence, silent: false };
+                let joining = Joining { reference, since, presence, silent: false, passed: EntryId::ZERO };
                 self.subscribe(room, joining, config, now)
             }
             Request::Unsubscribe { reference, room } => self.unsubscribe(reference, room, config, now),
@@ -95,11 +95,12 @@ impl Session {
 
     pub(super) fn join(&mut self, room: RoomId, joining: Joining) -> Option<Effect> {
         let subscription = self.subscriptions.get_or_insert(&room);
-        if subscription.joining.is_some() {
+        if subscription.joining().is_some() {
             return None;
         }
         let since = joining.since;
-        subscription.joining = Some(Box::new(joining));
+        // What was still to be given of an older subscription ends with it.
+        subscription.stage = Some(Box::new(Stage::Joining(joining)));
         Some(Effect::Join { room, since })
     }
 

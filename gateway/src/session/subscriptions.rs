@@ -1,13 +1,15 @@
 //! The rooms of a session, as plain data.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
+use super::reading::Reading;
 use crate::entry::EntryId;
 use crate::room::RoomId;
 
-/// A session's subscriptions, ordered by room.
+/// A session's subscriptions, ordered by room. Most sessions are in one: it costs no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Subscriptions(Vec<Subscription>);
+pub(super) struct Subscriptions(SmallVec<[Subscription; 1]>);
 
 /// One room of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,10 +17,19 @@ pub(super) struct Subscription {
     pub(super) room: RoomId,
     /// The last entry that the client was given.
     pub(super) cursor: EntryId,
-    /// Where a subscription stands that is still being made. Boxed: most are made.
-    pub(super) joining: Option<Box<Joining>>,
+    /// How far a subscription is that does not follow its room live yet. Boxed: most do.
+    pub(super) stage: Option<Box<Stage>>,
     /// It is listed among the room's members, and told who comes and leaves.
     pub(super) present: bool,
+}
+
+/// What is done before a subscription is live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// It is being made.
+    Joining(Joining),
+    /// It is made, and the client is given what the log has.
+    Reading(Reading),
 }
 
 /// What a subscription was asked for with.
@@ -32,12 +43,41 @@ pub(super) struct Joining {
     pub(super) presence: bool,
     /// The client did not ask and is not answered.
     pub(super) silent: bool,
+    /// The newest message that came meanwhile and was passed over: the log has it.
+    #[serde(default)]
+    pub(super) passed: EntryId,
 }
 
 impl Joining {
     /// A subscription that is made anew behind the client's back.
     pub(super) fn silent(cursor: EntryId, presence: bool) -> Self {
-        Self { reference: None, since: Some(cursor), presence, silent: true }
+        Self { reference: None, since: Some(cursor), presence, silent: true, passed: EntryId::ZERO }
+    }
+}
+
+impl Subscription {
+    /// It is still being made.
+    pub(super) fn joining(&self) -> Option<&Joining> {
+        match self.stage.as_deref() {
+            Some(Stage::Joining(joining)) => Some(joining),
+            _ => None,
+        }
+    }
+
+    /// The same, and it no more is.
+    pub(super) fn take_joining(&mut self) -> Option<Joining> {
+        match *self.stage.take_if(|stage| matches!(**stage, Stage::Joining(_)))? {
+            Stage::Joining(joining) => Some(joining),
+            Stage::Reading(_) => None,
+        }
+    }
+
+    /// The client is given what the log has.
+    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
+        match self.stage.as_deref_mut() {
+            Some(Stage::Reading(reading)) => Some(reading),
+            _ => None,
+        }
     }
 }
 
@@ -66,11 +106,20 @@ impl Subscriptions {
     pub(super) fn get_or_insert(&mut self, room: &RoomId) -> &mut Subscription {
         let at = self.find(room).unwrap_or_else(|at| {
             self.0.reserve_exact(1);
-            self.0
-                .insert(at, Subscription { room: room.clone(), cursor: EntryId::ZERO, joining: None, present: false });
+            self.0.insert(at, Subscription { room: room.clone(), cursor: EntryId::ZERO, stage: None, present: false });
             at
         });
         &mut self.0[at]
+    }
+
+    /// The first after number `from`, in turn, of which something holds, and its number.
+    pub(super) fn next_where(&self, from: usize, holds: impl Fn(&Subscription) -> bool) -> Option<usize> {
+        let count = self.0.len();
+        (0..count).map(|step| (from + step) % count).find(|number| holds(&self.0[*number]))
+    }
+
+    pub(super) fn at(&mut self, number: usize) -> &mut Subscription {
+        &mut self.0[number]
     }
 
     pub(super) fn remove(&mut self, room: &RoomId) -> Option<Subscription> {

@@ -11,6 +11,7 @@ use crate::entry::Delivery;
 use crate::presence::{Change, Listing, Member, Notice};
 
 mod auth;
+mod reading;
 
 fn config(yaml: &str) -> InForce {
     Config::parse(yaml).unwrap().into()
@@ -38,7 +39,7 @@ struct World {
 fn world_with(protocol: Protocol, rooms: &[&str], yaml: &str) -> World {
     let config = config(yaml);
     let rooms = rooms.iter().map(|name| room(name)).collect();
-    let session = Session::new("s1".into(), protocol, rooms, &config, 1000, 1.0);
+    let session = Session::new(0x51, protocol, rooms, &config, 1000, 1.0);
     World { session, config, now: 1000 }
 }
 
@@ -53,6 +54,7 @@ fn show(effect: &Effect) -> String {
         Effect::Ping => "ping".into(),
         Effect::Join { room, since: None } => format!("join {room}"),
         Effect::Join { room, since: Some(since) } => format!("join {room} since {since}"),
+        Effect::ReadOn { room, at, .. } => format!("read {room} after {}", at.id),
         Effect::Authenticate(token) => format!("check {}", token.0),
         Effect::Leave(room) => format!("leave {room}"),
         Effect::Publish { room, payload, key: Some(key), .. } => format!("publish {room} {payload} once {key}"),
@@ -63,6 +65,7 @@ fn show(effect: &Effect) -> String {
         Effect::ReadPresence { room, .. } => format!("presence {room}"),
         Effect::Refused(code) => format!("refused {}", code.as_str()),
         Effect::Resumed(recovered) => format!("resumed {recovered}"),
+        Effect::Restored(recovered) => format!("restored {recovered}"),
         Effect::Resynced(reason) => format!("resynced {}", reason.as_str()),
         Effect::Close(closing) => format!("close {} {}", closing.code, closing.reason),
     }
@@ -83,8 +86,17 @@ impl World {
     }
 }
 
-fn replay(name: &str, recovered: bool, ids: &[u64]) -> Replay {
-    Replay { recovered, reset: false, messages: ids.iter().map(|ms| delivery(name, *ms)).collect() }
+/// What a client has missed that has seen `since`, all of it in one passage.
+fn replay(name: &str, recovered: bool, since: u64, ids: &[u64]) -> Replay {
+    let begin = Position { id: id(since), added: None };
+    let first = Some(Passage::new(begin, ids.iter().map(|ms| delivery(name, *ms)).collect()));
+    let end = ids.last().map_or(begin.id, |last| id(*last));
+    Replay { recovered, reset: false, count: ids.len(), begin, end, typical: 0, first }
+}
+
+fn passage(name: &str, after: u64, ids: &[u64]) -> Passage {
+    let begin = Position { id: id(after), added: None };
+    Passage::new(begin, ids.iter().map(|ms| delivery(name, *ms)).collect())
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn welcome_is_the_first_frame() {
     assert_eq!(
         effects,
         [
-            r#"{"type":"welcome","session":"s1","node":"n1","heartbeatMs":25000,"maxMessageBytes":65536,"resumeWindowMs":120000}"#
+            r#"{"type":"welcome","session":"00000000000000000000000000000051","node":"n1","heartbeatMs":25000,"maxMessageBytes":65536,"resumeWindowMs":120000}"#
         ]
     );
 }
@@ -117,7 +129,7 @@ fn a_resumed_subscription_gets_the_past_before_the_present_and_nothing_twice() {
     let mut world = world("");
     assert_eq!(world.text(r#"{"type":"subscribe","ref":2,"room":"a","since":"3-0"}"#), ["join a since 3-0"]);
     assert_eq!(
-        world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, &[4, 5, 6])) }),
+        world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, 3, &[4, 5, 6])) }),
         [
             "resumed true",
             r#"{"type":"subscribed","ref":2,"room":"a","position":"3-0","recovered":true,"replayed":3}"#,
@@ -154,7 +166,7 @@ fn a_session_that_is_carried_on_joins_its_rooms_anew_and_the_client_does_not_not
     world.in_room("a", 5);
     world.text(r#"{"type":"subscribe","ref":3,"room":"b"}"#);
     assert_eq!(world.step(Event::CarriedOn), ["join a since 5-0", "join b"]);
-    let replay = replay("a", true, &[6, 7]);
+    let replay = replay("a", true, 5, &[6, 7]);
     let joined = Event::Joined { room: room("a"), position: id(7), replay: Some(replay) };
     assert_eq!(world.step(joined), ["deliver a 6-0", "deliver a 7-0"]);
     let effects = world.step(Event::Joined { room: room("b"), position: id(1), replay: None });
@@ -166,7 +178,7 @@ fn a_session_that_is_carried_on_is_told_of_a_hole() {
     let mut world = world("");
     world.in_room("a", 5);
     world.step(Event::CarriedOn);
-    let replay = replay("a", false, &[9]);
+    let replay = replay("a", false, 8, &[9]);
     assert_eq!(
         world.step(Event::Joined { room: room("a"), position: id(9), replay: Some(replay) }),
         ["resynced trimmed", r#"{"type":"resync","room":"a","reason":"trimmed","position":"5-0"}"#, "deliver a 9-0"]
@@ -177,7 +189,8 @@ fn a_session_that_is_carried_on_is_told_of_a_hole() {
 fn a_client_ahead_of_this_gateway_gets_nothing_twice() {
     let mut world = world("");
     world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);
-    let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, &[])) });
+    let effects =
+        world.step(Event::Joined { room: room("a"), position: id(5), replay: Some(replay("a", true, 9, &[])) });
     assert!(effects[1].contains(r#""position":"9-0","recovered":true"#), "{effects:?}");
     assert_eq!(world.step(Event::Message(delivery("a", 9))), [""; 0]);
     assert_eq!(world.step(Event::Message(delivery("a", 10))), ["deliver a 10-0"]);
@@ -187,9 +200,9 @@ fn a_client_ahead_of_this_gateway_gets_nothing_twice() {
 fn a_cursor_newer_than_the_log_is_put_back() {
     let mut world = world("");
     world.text(r#"{"type":"subscribe","room":"a","since":"9-0"}"#);
-    let replay = Some(Replay { recovered: false, reset: true, messages: Vec::new() });
+    let replay = Some(Replay { reset: true, ..replay("a", false, 9, &[]) });
     let effects = world.step(Event::Joined { room: room("a"), position: id(5), replay });
-    assert!(effects[1].contains(r#""position":"5-0","recovered":false"#), "{effects:?}");
+    assert!(effects[2].contains(r#""position":"5-0","recovered":false"#), "{effects:?}");
     assert_eq!(world.step(Event::Message(delivery("a", 6))), ["deliver a 6-0"]);
 }
 
@@ -310,7 +323,10 @@ fn history_is_answered_oldest_first() {
 fn a_session_is_listed_as_its_user() {
     let mut world = world("");
     world.session.identity = Some(Arc::new(Identity { user: Some("ada".into()), ..Identity::default() }));
-    assert_eq!(world.session.member(), Member { session: "s1".into(), user: Some("ada".into()) });
+    assert_eq!(
+        world.session.member(),
+        Member { session: "00000000000000000000000000000051".into(), user: Some("ada".into()) }
+    );
 }
 
 #[test]
@@ -318,7 +334,7 @@ fn a_session_is_listed_where_it_asked_for_it_and_only_while_it_is_there() {
     let mut world = world("");
     assert_eq!(world.text(r#"{"type":"subscribe","room":"a","presence":true}"#), ["join a"]);
     let joined = || Event::Joined { room: room("a"), position: id(1), replay: None };
-    assert_eq!(world.step(joined())[1..], ["appear a s1"]);
+    assert_eq!(world.step(joined())[1..], ["appear a 00000000000000000000000000000051"]);
     assert_eq!(world.session.present_in().count(), 1);
     world.text(r#"{"type":"subscribe","room":"a","presence":true}"#);
     assert_eq!(world.step(joined())[1..], [""; 0], "it is listed already");
@@ -384,6 +400,46 @@ fn a_failed_subscription_is_told_and_forgotten() {
 }
 
 #[test]
+fn a_session_that_came_back_is_judged_once_and_not_while_a_room_is_still_read_back() {
+    let mut world = world("heartbeat: {intervalSeconds: 3600}");
+    for name in ["a", "b"] {
+        world.text(&format!(r#"{{"type":"subscribe","room":"{name}","since":"3-0"}}"#));
+    }
+    let joined = |name: &str, recovered| Event::Joined {
+        room: room(name),
+        position: id(5),
+        replay: Some(replay(name, recovered, 5, &[])),
+    };
+    let judged = |effects: &[String]| -> Vec<String> {
+        effects.iter().filter(|effect| effect.starts_with("restored")).cloned().collect()
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(judged(&world.step(joined("a", true))), none);
+    assert!(world.session.wake_at() > 100_000, "the other room is still being read back");
+    world.now = 5000;
+    assert_eq!(judged(&world.step(joined("b", true))), none);
+    assert_eq!(world.session.wake_at(), 2000, "a second after the first answer");
+    assert_eq!(judged(&world.step(Event::Tick)), ["restored true"]);
+    assert_eq!(judged(&world.step(Event::Tick)), none);
+    world.text(r#"{"type":"subscribe","room":"c","since":"3-0"}"#);
+    assert_eq!(judged(&world.step(joined("c", false))), none, "what it resumes later is not looked at");
+    assert_eq!(world.session.judge_restoring(), None);
+}
+
+#[test]
+fn one_room_with_a_hole_makes_a_session_unrecovered_at_once() {
+    let mut world = world("");
+    for (name, recovered, expect) in [("a", true, None), ("b", false, Some("restored false")), ("c", false, None)] {
+        world.text(&format!(r#"{{"type":"subscribe","room":"{name}","since":"3-0"}}"#));
+        let replay = Some(replay(name, recovered, 5, &[]));
+        let effects = world.step(Event::Joined { room: room(name), position: id(5), replay });
+        let judged = effects.iter().find(|effect| effect.starts_with("restored"));
+        assert_eq!(judged.map(String::as_str), expect, "{name}");
+    }
+    assert_eq!(world.session.judge_restoring(), None);
+}
+
+#[test]
 fn a_gap_is_told_and_the_room_goes_on() {
     let mut world = world("");
     world.in_room("a", 5);
@@ -400,28 +456,31 @@ fn a_gap_is_told_and_the_room_goes_on() {
 }
 
 #[test]
-fn a_drain_is_told_with_its_terms_and_ends_at_its_deadline() {
-    let mut world = world("");
+fn a_drain_is_told_with_its_terms_and_ends_when_the_gateway_says_so() {
+    let mut world = world("heartbeat: {intervalSeconds: 3600}");
     assert_eq!(
         world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 4000 }),
         [r#"{"type":"drain","retryAfterMs":50,"deadlineMs":4000}"#]
     );
-    assert!(world.session.draining());
-    assert_eq!(world.session.wake_at(), 5000);
     world.in_room("a", 1);
     assert_eq!(world.step(Event::Message(delivery("a", 2))), ["deliver a 2-0"], "it works on until the client leaves");
     world.now = 5000;
-    assert_eq!(world.step(Event::Tick), ["close 1012 drain_forced"]);
+    assert_eq!(world.step(Event::Tick), [""; 0], "the deadline may have been moved");
+    assert_eq!(world.step(Event::DrainForced), ["close 1012 drain_forced"]);
     assert_eq!(world.text(r#"{"type":"ping"}"#), [""; 0], "nothing after a close");
 }
 
 #[test]
 fn a_cancelled_drain_lets_the_client_stay() {
-    let mut world = world("heartbeat: {intervalSeconds: 3600}");
-    world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 4000 });
-    world.step(Event::DrainCancelled);
-    world.now = 100_000;
-    assert_eq!(world.step(Event::Tick), [""; 0]);
+    for (protocol, rooms, told) in
+        [(Protocol::V1, &[][..], &[r#"{"type":"drainCancelled"}"#][..]), (Protocol::Raw, &["a"], &[])]
+    {
+        let mut world = world_with(protocol, rooms, "heartbeat: {intervalSeconds: 3600}");
+        world.step(Event::Drain { retry_after_ms: 50, deadline_ms: 4000 });
+        assert_eq!(world.step(Event::DrainCancelled), told);
+        world.now = 100_000;
+        assert_eq!(world.step(Event::Tick), [""; 0]);
+    }
 }
 
 #[test]
@@ -481,7 +540,7 @@ fn a_missed_heartbeat_closes() {
 
 /// What a client, a room and a log may do, in any order.
 fn events() -> impl Strategy<Value = Vec<(u8, u8, u64)>> {
-    proptest::collection::vec((0u8..9, 0u8..3, 0u64..40), 0..120)
+    proptest::collection::vec((0u8..12, 0u8..3, 0u64..40), 0..120)
 }
 
 fn make(kind: u8, name: &str, n: u64) -> Event {
@@ -491,8 +550,15 @@ fn make(kind: u8, name: &str, n: u64) -> Event {
         1 => text(format!(r#"{{"type":"subscribe","room":"{name}","since":"{n}-0"}}"#)),
         2 => text(format!(r#"{{"type":"unsubscribe","room":"{name}"}}"#)),
         3 => Event::Joined { room: room(name), position: id(n), replay: None },
-        4 => Event::Joined { room: room(name), position: id(n), replay: Some(replay(name, true, &[n, n + 1, n + 3])) },
+        4 => Event::Joined {
+            room: room(name),
+            position: id(n),
+            replay: Some(replay(name, true, n, &[n + 1, n + 2, n + 4])),
+        },
         5 => text("{".into()),
+        7 => Event::Roomy,
+        8 => Event::ReadOn { room: room(name), passage: Some(passage(name, n, &[n + 1, n + 2])) },
+        9 => Event::Joined { room: room(name), position: id(n + 9), replay: Some(replay(name, true, n, &[n + 1])) },
         6 => Event::JoinFailed { room: room(name), refusal: Refusal::new(None, Code::Unavailable, "") },
         _ => Event::Message(delivery(name, n)),
     }
@@ -506,7 +572,7 @@ proptest! {
         let mut last = std::collections::HashMap::new();
         for (kind, which, n) in events {
             let name = ["a", "b", "c"][which as usize];
-            if kind > 6 && world.session.joining() {
+            if kind > 9 && world.session.joining() {
                 continue;
             }
             for effect in world.session.step(make(kind, name, n), &world.config, world.now) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::freeze::Frozen;
 use super::inbox::Command;
+use super::stream::Stream;
 use crate::clock;
 use crate::session::Session;
 use crate::shard::{Connection, Place};
@@ -14,7 +15,7 @@ use crate::shared::Shared;
 
 /// A connection for a shard.
 pub struct Adoption {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream<TcpStream>,
     pub(super) handle: Arc<Connection>,
     pub(super) place: Place,
     pub(super) carried: Carried,
@@ -29,25 +30,25 @@ pub(super) enum Carried {
 }
 
 /// Serves a new connection. `read` are bytes that came after its handshake.
-pub fn begin(shared: &Arc<Shared>, stream: TcpStream, session: Session, place: Place, read: Bytes) {
+pub(crate) fn begin(shared: &Arc<Shared>, stream: Stream<TcpStream>, session: Session, place: Place, read: Bytes) {
     give(shared, stream, place, Carried::New(Box::new(session), read));
 }
 
 /// Carries a connection on.
 pub fn carry_on(shared: &Arc<Shared>, frozen: Frozen, stream: TcpStream, place: Place) {
-    give(shared, stream, place, Carried::Frozen(Box::new(frozen)));
+    let place = place.through(frozen.via.clone());
+    give(shared, stream.into(), place, Carried::Frozen(Box::new(frozen)));
 }
 
-fn give(shared: &Arc<Shared>, stream: TcpStream, place: Place, carried: Carried) {
+fn give(shared: &Arc<Shared>, stream: Stream<TcpStream>, place: Place, carried: Carried) {
     let inbox = shared.shards.choose();
     let session = match &carried {
         Carried::New(session, _) => &**session,
         Carried::Frozen(frozen) => &frozen.session,
     };
     let protocol = session.protocol;
-    let number = u128::from_str_radix(&session.id, 16).unwrap_or_default();
-    let handle = shared.connections.add(protocol, &place, number, clock::now(), Arc::clone(&inbox));
+    let handle = shared.connections.add(protocol, &place, session.number, clock::now(), Arc::clone(&inbox));
     shared.metrics.opened(protocol);
-    tracing::debug!(session = session.id, peer = %handle.address(), ?protocol, "session begins");
+    tracing::debug!(session = session.id(), peer = %handle.address(), ?protocol, "session begins");
     inbox.send(Command::Adopt(Box::new(Adoption { stream, handle, place, carried })));
 }

@@ -1,6 +1,6 @@
 //! How a connection ends (RFC 6455 section 7): the close frames, and how long either side may take.
 
-use std::net::Shutdown;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -94,12 +94,15 @@ impl Conn {
 
     /// Something was written: if that was the close frame and nothing more is to be read, our side is done.
     pub(super) fn written(&mut self, _cx: &mut Context) {
-        let done = self.outbox.is_empty();
+        let done = !self.has_unsent();
         let Some(ending) = self.rare.as_mut().and_then(|rare| rare.ending.as_mut()) else { return };
         if done && ending.deaf && !ending.shut {
             ending.shut = true;
             // Reading goes on until the client's end: unread bytes would turn our close into a reset.
-            let _ = self.stream.shutdown(Shutdown::Write);
+            let closed = self.stream.close();
+            if closed.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                (ending.shut, self.blocked) = (false, true);
+            }
         }
     }
 
@@ -114,6 +117,7 @@ impl Conn {
     /// The connection has no other end any more.
     pub(super) fn lost(&mut self, cx: &mut Context) {
         let reason = self.ending().map_or("lost", |ending| ending.reason);
+        self.stream.say_good_bye();
         self.is_gone(reason, cx);
     }
 
@@ -124,8 +128,10 @@ impl Conn {
             return;
         }
         let reason = ending.reason;
-        if !self.outbox.is_empty() {
-            abort(&self.stream);
+        if self.has_unsent() {
+            abort(self.stream.socket());
+        } else {
+            self.stream.say_good_bye();
         }
         self.is_gone(reason, cx);
     }

@@ -10,8 +10,9 @@ use mio::net::TcpStream;
 use super::closing::Ending;
 use super::context::Context;
 use super::inbox::Item;
-use super::operations;
 use super::rooms::Slot;
+use super::stream::Stream;
+use super::{operations, reading};
 use crate::clock::{self, Millis};
 use crate::codec::{self, Decoder, Incoming};
 use crate::config::Policy;
@@ -25,7 +26,7 @@ use crate::shard::{Connection, Place};
 /// A connection of a shard. Small while idle: no buffer, no task, no timer of its own.
 #[expect(clippy::struct_excessive_bools)] // Facts of a socket that come and go independently.
 pub(super) struct Conn {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream<TcpStream>,
     pub(super) slot: Slot,
     pub(super) handle: Arc<Connection>,
     pub(super) session: Session,
@@ -33,8 +34,6 @@ pub(super) struct Conn {
     pub(super) outbox: Outbox,
     /// When the wheel will look at this connection; `Millis::MAX`: not at all.
     pub(super) timer: Millis,
-    /// Bytes that the total counts for this connection.
-    accounted: usize,
     /// Requests to the log that are under way.
     pub(super) in_flight: u16,
     /// The socket may have bytes that were not read.
@@ -54,9 +53,11 @@ pub(super) struct Conn {
 pub(super) struct Rare {
     /// What the client sent and must wait until what came before is done.
     pub(super) pending: VecDeque<Incoming>,
-    /// What rooms delivered while the subscription was being made.
-    held: VecDeque<Held>,
-    held_bytes: usize,
+    /// What rooms delivered while what comes before it was being read.
+    pub(super) held: VecDeque<Held>,
+    pub(super) held_bytes: usize,
+    /// The client is being given what it has missed.
+    pub(super) reading: bool,
     /// The client's last word was read: a close frame, or the start of a message that is not read.
     pub(super) finished: bool,
     /// The connection is being closed.
@@ -70,18 +71,18 @@ impl Rare {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.held.is_empty() && !self.finished && self.ending.is_none()
+        self.pending.is_empty() && self.held.is_empty() && !self.reading && !self.finished && self.ending.is_none()
     }
 }
 
-enum Held {
+pub(super) enum Held {
     Message(Arc<Delivery>),
     Gap { room: RoomId, reason: Reason, position: EntryId },
 }
 
 impl Conn {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream<TcpStream>,
         slot: Slot,
         handle: Arc<Connection>,
         place: Place,
@@ -96,7 +97,6 @@ impl Conn {
             decoder,
             outbox,
             timer: Millis::MAX,
-            accounted: 0,
             in_flight: 0,
             readable: false,
             half_closed: false,
@@ -138,6 +138,7 @@ impl Conn {
             Effect::Close(closing) => self.end_with(closing, cx),
             Effect::Refused(code) => cx.shared.metrics.refused(code),
             Effect::Resumed(recovered) => cx.shared.metrics.resumed(recovered),
+            Effect::Restored(recovered) => cx.shared.metrics.session_resumed(recovered),
             Effect::Resynced(reason) => cx.shared.metrics.resynced(reason),
             request => self.request(request, cx),
         }
@@ -147,7 +148,12 @@ impl Conn {
     fn request(&mut self, effect: Effect, cx: &mut Context) {
         let shared = Arc::clone(&cx.shared);
         let operation = match effect {
-            Effect::Join { room, since } => operations::join(shared, Arc::clone(&self.handle), room, since),
+            Effect::Join { room, since } => {
+                operations::join(shared, Arc::clone(&self.handle), room, since, reading::most(cx))
+            }
+            Effect::ReadOn { room, at, typical } => {
+                operations::read_on(shared, self.session.protocol, room, at, typical, reading::most(cx))
+            }
             Effect::Authenticate(token) => operations::authenticate(shared, token),
             Effect::Publish { reference, room, payload, key } => {
                 operations::publish(shared, reference, room, payload, key)
@@ -166,35 +172,22 @@ impl Conn {
         if self.is_ending() {
             return;
         }
-        match self.session.receive(&delivery.room, delivery.entry.id) {
+        match self.session.receive(delivery) {
             Receipt::Fresh => {
                 let frame = delivery.frame(self.session.protocol);
                 self.push(frame, Kind::Message(delivery.entry.id.ms), cx);
             }
             Receipt::Known => {}
-            Receipt::Early => {
-                let bytes = delivery.cost(self.session.protocol);
-                self.hold(Held::Message(Arc::clone(delivery)), bytes, cx);
-            }
+            Receipt::Early => self.hold(delivery, cx),
+            Receipt::TooFar => self.overflow("connection", cx),
         }
     }
 
     pub(super) fn gap(&mut self, room: &RoomId, reason: Reason, position: EntryId, cx: &mut Context) {
         if self.session.is_joining(room) {
-            self.hold(Held::Gap { room: room.clone(), reason, position }, 0, cx);
+            self.rare().held.push_back(Held::Gap { room: room.clone(), reason, position });
         } else {
             self.step(Event::Gap { room: room.clone(), reason, position }, cx);
-        }
-    }
-
-    fn hold(&mut self, held: Held, bytes: usize, cx: &mut Context) {
-        let rare = self.rare();
-        rare.held_bytes += bytes;
-        rare.held.push_back(held);
-        if rare.held_bytes > cx.config.backpressure.max_buffered_bytes {
-            self.overflow("connection", cx);
-        } else {
-            self.account(cx);
         }
     }
 
@@ -221,27 +214,24 @@ impl Conn {
     /// A request to the log is done.
     pub(super) fn done(&mut self, event: Event, cx: &mut Context) {
         self.in_flight -= 1;
-        self.step(event, cx);
-        let held = self.rare.as_mut().map(|rare| {
-            rare.held_bytes = 0;
-            std::mem::take(&mut rare.held)
-        });
-        for held in held.into_iter().flatten() {
+        self.step_reading(event, cx);
+        for held in self.take_held() {
             match held {
                 Held::Message(delivery) => self.deliver(&delivery, cx),
                 Held::Gap { room, reason, position } => self.gap(&room, reason, position, cx),
             }
         }
         self.go_on(cx);
+        self.read_on(cx);
     }
 
     /// Queues a frame, unless more would then wait than may.
     fn push(&mut self, frame: Bytes, kind: Kind, cx: &mut Context) {
         let most = cx.config.backpressure.max_buffered_bytes;
         let counts = !matches!(kind, Kind::Replayed(_));
-        if counts && self.outbox.live_bytes() + frame.len() > most {
+        if counts && self.waiting() + frame.len() > most {
             self.flush(cx);
-            if self.outbox.live_bytes() + frame.len() > most {
+            if self.waiting() + frame.len() > most {
                 return self.overflow("connection", cx);
             }
         }
@@ -250,7 +240,7 @@ impl Conn {
     }
 
     pub(super) fn push_urgent(&mut self, frame: Bytes, cx: &mut Context) {
-        if self.outbox.live_bytes() + frame.len() > cx.config.backpressure.max_buffered_bytes {
+        if self.waiting() + frame.len() > cx.config.backpressure.max_buffered_bytes {
             return self.overflow("connection", cx);
         }
         self.outbox.push_urgent(frame);
@@ -265,14 +255,12 @@ impl Conn {
     }
 
     /// Too much waits. Either the connection goes, or its messages do and the client is told of the hole.
-    fn overflow(&mut self, limit: &'static str, cx: &mut Context) {
+    pub(super) fn overflow(&mut self, limit: &'static str, cx: &mut Context) {
         if self.is_ending() {
             return;
         }
         cx.shared.metrics.slow(limit);
-        if let Some(rare) = &mut self.rare {
-            (rare.held, rare.held_bytes) = (VecDeque::new(), 0);
-        }
+        self.pass_over_held();
         self.outbox.drop_messages();
         let room_for_answers = self.outbox.live_bytes() <= cx.config.backpressure.max_buffered_bytes / 2;
         let resync = cx.config.backpressure.policy == Policy::Resync && self.session.protocol == Protocol::V1;
@@ -287,7 +275,7 @@ impl Conn {
 
     /// Writes what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        if self.blocked || self.outbox.is_empty() {
+        if self.blocked || !self.has_unsent() {
             return self.account(cx);
         }
         let mut written = Written::default();
@@ -303,18 +291,29 @@ impl Conn {
                 self.blocked = progress == crate::outbox::Progress::Blocked;
                 self.account(cx);
                 self.written(cx);
+                self.read_on(cx);
             }
             Err(_) => self.lost(cx),
         }
     }
 
+    /// Bytes that wait and count against what may, encrypted ones included.
+    fn waiting(&self) -> usize {
+        self.outbox.live_bytes() + self.stream.unsent()
+    }
+
+    /// Whether anything waits until the socket takes it.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty() || self.stream.unsent() > 0
+    }
+
     /// Counts what waits against the total.
-    fn account(&mut self, cx: &Context) {
-        let bytes = self.outbox.bytes() + self.rare.as_ref().map_or(0, |rare| rare.held_bytes);
-        if bytes != self.accounted {
-            cx.shared.connections.budget().change(self.accounted, bytes);
+    pub(super) fn account(&mut self, cx: &Context) {
+        let bytes = self.outbox.bytes() + self.stream.unsent() + self.rare.as_ref().map_or(0, |rare| rare.held_bytes);
+        let before = self.handle.bytes.load(Relaxed);
+        if bytes != before {
+            cx.shared.connections.budget().change(before, bytes);
             self.handle.bytes.store(bytes, Relaxed);
-            self.accounted = bytes;
         }
     }
 
@@ -343,7 +342,19 @@ impl Conn {
 
     /// Nothing counts for this connection any more.
     pub(super) fn release(&mut self, cx: &Context) {
-        cx.shared.connections.budget().change(self.accounted, 0);
-        self.accounted = 0;
+        cx.shared.connections.budget().change(self.handle.bytes.swap(0, Relaxed), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One more word, and the allocator gives each connection 64 bytes more.
+    #[test]
+    fn a_connection_fits_into_what_the_allocator_gives_it() {
+        assert!(size_of::<Conn>() <= 384, "{} bytes", size_of::<Conn>());
+        // With the two counters before it.
+        assert!(size_of::<Connection>() + 16 <= 96, "{} bytes", size_of::<Connection>());
     }
 }

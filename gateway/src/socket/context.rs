@@ -31,6 +31,8 @@ pub(super) struct Context {
     pub(super) ready: Vec<Slot>,
     /// Connections that have ended, to be removed at the end of the turn, and why.
     pub(super) gone: Vec<(Slot, &'static str)>,
+    /// Connections are about to be let go of: nothing more is begun for them.
+    pub(super) freezing: bool,
     pub(super) runtime: tokio::runtime::Handle,
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
 use super::connection::Conn;
+use crate::affinity::wire::Via;
 use crate::codec::{Decoder, Incoming};
 use crate::outbox::Unsent;
 use crate::session::Session;
@@ -21,27 +22,36 @@ pub struct Frozen {
     pub(super) unsent: Unsent,
     /// What the client sent and was not done yet.
     pub(super) pending: Vec<String>,
+    /// The way it came, if that was through another gateway.
+    #[serde(default)]
+    pub(super) via: Option<Via>,
     /// The socket, where it was let go of.
     #[serde(skip)]
     pub stream: Option<TcpStream>,
 }
 
 impl Conn {
-    /// Whether it can be written down: nothing is under way whose answer would be lost.
-    pub(super) fn is_settled(&self) -> bool {
-        self.in_flight == 0 || self.is_ending()
+    /// Whether another process can carry it on. Not over TLS: its keys cannot be written down.
+    pub(super) fn is_portable(&self) -> bool {
+        !self.stream.is_secured()
     }
 
-    /// Writes the connection down and lets go of it.
+    /// Whether it can be written down: nothing is under way whose answer would be lost.
+    pub(super) fn is_settled(&self) -> bool {
+        self.in_flight == 0 || self.is_ending() || !self.is_portable()
+    }
+
+    /// Writes a portable connection down and lets go of it.
     pub(super) fn freeze(self: Box<Self>) -> Frozen {
-        let Self { stream, session, decoder, outbox, rare, .. } = *self;
+        let Self { stream, session, decoder, outbox, rare, handle, .. } = *self;
         let text = |incoming| if let Incoming::Text(text) = incoming { Some(text.as_str().to_owned()) } else { None };
         Frozen {
             session,
             decoder,
             unsent: outbox.into(),
             pending: rare.map(|rare| rare.pending.into_iter().filter_map(text).collect()).unwrap_or_default(),
-            stream: Some(OwnedFd::from(stream).into()),
+            via: handle.via.as_deref().cloned(),
+            stream: stream.into_plain().map(|stream| OwnedFd::from(stream).into()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a client sends: bytes to frames, frames to the session, in the order in which they were sent.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 
 use super::connection::Conn;
 use super::context::Context;
@@ -22,9 +22,12 @@ impl Conn {
             if !self.reads_on() {
                 return;
             }
-            match self.stream.read(buffer) {
+            let result = self.stream.read(buffer);
+            self.tell_back(cx);
+            match result {
                 Ok(0) => return self.lost(cx),
                 Ok(read) => {
+                    self.half_closed |= self.stream.is_finished();
                     self.input(&mut buffer[..read], cx);
                     // A short read has emptied the socket: what comes later is announced anew. An end is not.
                     if read < buffer.len() && !self.half_closed {
@@ -41,6 +44,14 @@ impl Conn {
             }
         }
         cx.ready.push(self.slot);
+    }
+
+    /// TLS may have something to say about what came: an alert, or to renew the keys.
+    fn tell_back(&mut self, cx: &mut Context) {
+        if self.stream.unsent() > 0 && !self.blocked {
+            let _ = self.stream.flush();
+            self.mark_dirty(cx);
+        }
     }
 
     /// Takes bytes that were read.

@@ -11,9 +11,14 @@ mod freeze;
 mod inbox;
 mod input;
 mod operations;
+mod reading;
 mod rooms;
+mod stream;
+mod stream_tokio;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 mod wheel;
 mod worker;
 
@@ -25,9 +30,12 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use adopt::{Adoption, begin, carry_on};
+pub(crate) use adopt::begin;
+pub use adopt::{Adoption, carry_on};
 pub use freeze::Frozen;
 pub use inbox::{Command, Inbox, Item};
+pub(crate) use stream::Stream;
+pub(crate) use stream_tokio::NotWaiting;
 
 use crate::shared::Shared;
 use worker::Worker;
@@ -83,7 +91,8 @@ impl Shards {
         }
     }
 
-    /// Writes down every connection and lets go of it: its socket stays open in what is returned.
+    /// Writes down every connection and lets go of it: its socket stays open in what is returned. Connections over TLS
+    /// cannot be carried on elsewhere, since their keys cannot be written down: they stay, and are served on.
     pub async fn freeze(&self) -> Vec<Frozen> {
         let mut frozen = Vec::new();
         for inbox in &self.inboxes {

@@ -10,8 +10,9 @@ use crate::clock;
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
 use crate::idempotency::IdempotencyKey;
-use crate::protocol::{Code, Refusal};
-use crate::replay;
+use crate::log::continuity::Position;
+use crate::protocol::{Code, Protocol, Refusal};
+use crate::replay::{self, Wanted};
 use crate::room::RoomId;
 use crate::session::{Event, Replay};
 use crate::shard::Connection;
@@ -24,17 +25,19 @@ pub(super) fn refusal(error: &LogError) -> Refusal {
     Refusal::new(None, Code::Unavailable, error.to_string())
 }
 
-/// Joins a room, with patience while the log is away, and reads back what the client has missed.
+/// Joins a room, with patience while the log is away, and sees what the client has missed. Of that it is given at most
+/// `most` bytes at once.
 pub(super) fn join(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     room: RoomId,
     since: Option<EntryId>,
+    most: usize,
 ) -> Operation {
     async move {
         let mut patience = replay::PATIENCE.iter();
         loop {
-            match try_join(&shared, &connection, &room, since).await {
+            match try_join(&shared, &connection, &room, since, most).await {
                 Ok((position, replay)) => return Event::Joined { room, position, replay },
                 Err(error) => match patience.next() {
                     Some(delay) => tokio::time::sleep(*delay).await,
@@ -51,13 +54,49 @@ async fn try_join(
     connection: &Arc<Connection>,
     room: &RoomId,
     since: Option<EntryId>,
+    most: usize,
 ) -> Result<(EntryId, Option<Replay>), LogError> {
     // Live first, then the past: nothing falls between.
     let position = shared.hub.join(room, connection).await?;
     let Some(since) = since else { return Ok((position, None)) };
-    let replay = shared.replays.read(&**shared.hub.log(), room, since, position, &shared.config()).await?;
-    shared.metrics.replayed(replay.messages.len());
+    let mut span = shared.metrics.traces.root("replay begin");
+    let wanted = wanted(shared, room, connection.protocol, most);
+    let begun = shared.replays.begin(&**shared.hub.log(), wanted, since, position).await;
+    let replay = begun.inspect_err(|error| span.fail(error.label()))?;
+    span.set("wscluster.replay.recovered", replay.recovered);
+    span.count("wscluster.replay.messages", replay.count);
+    shared.metrics.replayed(replay.count);
     Ok((position, Some(replay)))
+}
+
+/// Reads the next messages for a client that stands at `at`. While the log is away it is asked from time to time.
+pub(super) fn read_on(
+    shared: Arc<Shared>,
+    protocol: Protocol,
+    room: RoomId,
+    at: Position,
+    typical: usize,
+    most: usize,
+) -> Operation {
+    async move {
+        let mut span = shared.metrics.traces.root("replay read");
+        let wanted = wanted(&shared, &room, protocol, most);
+        let read = shared.replays.next(&**shared.hub.log(), wanted, at, typical).await;
+        match &read {
+            Ok(passage) => span.count("wscluster.replay.messages", passage.messages.len()),
+            Err(error) => {
+                span.fail(error.label());
+                drop(span);
+                tokio::time::sleep(replay::RETRY).await;
+            }
+        }
+        Event::ReadOn { passage: read.ok(), room }
+    }
+    .boxed()
+}
+
+fn wanted<'a>(shared: &Shared, room: &'a RoomId, protocol: Protocol, most: usize) -> Wanted<'a> {
+    Wanted { room, protocol, most, idle_ttl: shared.config().idle_ttl_ms(room.as_str()) }
 }
 
 pub(super) fn authenticate(shared: Arc<Shared>, token: Token) -> Operation {
@@ -72,7 +111,12 @@ pub(super) fn publish(
     key: Option<IdempotencyKey>,
 ) -> Operation {
     async move {
+        let mut span = shared.metrics.traces.root("publish");
+        span.count("messaging.message.body.size", payload.as_str().len());
         let result = shared.hub.log().append(&room, &payload, key.as_ref(), clock::now()).await;
+        if let Err(error) = &result {
+            span.fail(error.label());
+        }
         shared.metrics.published(result.as_ref().err());
         Event::Published { reference, result: result.map_err(|error| Refusal { reference, ..refusal(&error) }) }
     }

@@ -1,6 +1,8 @@
 //! Connections that are written down, given to another gateway in the same state, and go on: a thousand of them, in
 //! every state that a connection can be in, while messages are being published.
 
+mod reading;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use crate::shared::{Parts, Shared};
 const SESSIONS: usize = 1000;
 const ROOMS: usize = 7;
 const MESSAGES: usize = 120;
+/// A room in which everything is written before anybody comes.
+const PAST: &str = "past";
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What a client was doing when its connection was written down.
@@ -52,13 +56,15 @@ enum State {
     NotReading,
     /// It has just asked for a room and for its past.
     Joining,
+    /// It is given what it has missed, and does not read for now.
+    ReadingBack,
     /// It has just published, and waits for the answer.
     Publishing,
     /// It was told to move.
     Draining,
 }
 
-const STATES: [State; 11] = [
+const STATES: [State; 12] = [
     State::Idle,
     State::OneRoom,
     State::AllRooms,
@@ -68,16 +74,23 @@ const STATES: [State; 11] = [
     State::HalfMessage,
     State::NotReading,
     State::Joining,
+    State::ReadingBack,
     State::Publishing,
     State::Draining,
 ];
 
 fn gateway(url: &str) -> Arc<Shared> {
     let yaml = "{maxConnections: 2000, backpressure: {maxBufferedBytes: 4000000}, streams: {trim: {maxLen: 100000}}}";
+    gateway_with(yaml, Some(url))
+}
+
+/// Without the address of a Redis its log is in memory.
+fn gateway_with(yaml: &str, redis: Option<&str>) -> Arc<Shared> {
     Shared::new(&Parts {
         settings: config::share(Config::parse(yaml).unwrap()),
-        redis: Some(Address::parse(url).unwrap()),
+        redis: redis.map(|url| Address::parse(url).unwrap()),
         node: "n".into(),
+        revision: "r".into(),
         admin_token: None,
         api_key_file: None,
         shards: 2,
@@ -111,21 +124,21 @@ impl Client {
     async fn connect(shared: &Arc<Shared>, listener: &TcpListener, number: usize) -> Self {
         let state = STATES[number % STATES.len()];
         let socket = TcpSocket::new_v4().unwrap();
-        if state == State::NotReading {
+        let stalls = matches!(state, State::NotReading | State::ReadingBack);
+        if stalls {
             socket.set_recv_buffer_size(4096).unwrap();
         }
         let stream = socket.connect(listener.local_addr().unwrap()).await.unwrap();
         let served = listener.accept().await.unwrap().0.into_std().unwrap();
-        if state == State::NotReading {
+        if stalls {
             socket2::SockRef::from(&served).set_send_buffer_size(8192).unwrap();
         }
         let place = shared.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000, 0).ok().unwrap();
         let raw = state == State::Raw;
         let protocol = if raw { Protocol::Raw } else { Protocol::V1 };
         let rooms = if raw { vec![RoomId::parse(&room(number)).unwrap()] } else { Vec::new() };
-        let id = format!("{number:032x}");
-        let session = Session::new(id, protocol, rooms, &shared.config(), clock::now(), 0.5);
-        begin(shared, served, session, place, Bytes::new());
+        let session = Session::new(number as u128, protocol, rooms, &shared.config(), clock::now(), 0.5);
+        begin(shared, served.into(), session, place, Bytes::new());
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
         Self { state, number, socket, rest: Vec::new(), seen: HashMap::new(), answered: false }
     }
@@ -137,7 +150,7 @@ impl Client {
     /// Subscribes before anything is published.
     async fn settle(&mut self) {
         let rooms = match self.state {
-            State::Idle | State::Raw | State::Joining => 0,
+            State::Idle | State::Raw | State::Joining | State::ReadingBack => 0,
             State::AllRooms => ROOMS,
             _ => 1,
         };
@@ -169,9 +182,10 @@ impl Client {
                 raw.write_all(&[frame(0x01, first), second[..3].to_vec()].concat()).await.unwrap();
                 self.rest = second[3..].to_vec();
             }
-            State::Joining => {
-                let subscribe = json!({"type": "subscribe", "room": room(self.number), "since": "0-0"});
-                self.send(&subscribe).await;
+            State::Joining | State::ReadingBack => {
+                let past = self.state == State::ReadingBack;
+                let room = if past { PAST.to_owned() } else { room(self.number) };
+                self.send(&json!({"type": "subscribe", "room": room, "since": "0-0"})).await;
             }
             State::Publishing => self.send(&serde_json::from_str(&publish).unwrap()).await,
             _ => {}
@@ -223,12 +237,28 @@ impl Client {
 
 /// Writes numbers `from..=to` to every room, as a backend does.
 async fn publish(shared: &Shared, from: usize, to: usize) {
+    let rooms: Vec<_> = (0..ROOMS).map(room).collect();
+    publish_to(shared, &rooms, from, to).await;
+}
+
+async fn publish_to(shared: &Shared, rooms: &[String], from: usize, to: usize) {
     for number in from..=to {
         let payload = json!({"n": number, "filling": "x".repeat(1500)}).to_string();
-        for index in 0..ROOMS {
-            let room = RoomId::parse(&room(index)).unwrap();
+        for room in rooms {
+            let room = RoomId::parse(room).unwrap();
             shared.hub.log().append(&room, &payload.as_str().into(), None, clock::now()).await.unwrap();
         }
+    }
+}
+
+/// Waits until as much waits for those who are given their past as is given at once.
+async fn reading_back(shared: &Shared, clients: &[Client]) {
+    let waits = |client: &Client| {
+        let connection = shared.connections.of_session(client.number as u128).unwrap();
+        connection.bytes.load(std::sync::atomic::Ordering::Relaxed) > 0
+    };
+    while !clients.iter().filter(|client| client.state == State::ReadingBack).all(waits) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -252,6 +282,7 @@ async fn a_thousand_sessions_in_every_state_go_on_in_another_gateway() {
         client.settle().await;
     }
     publish(&first, 1, MESSAGES / 3).await;
+    publish_to(&first, &[PAST.to_owned()], 1, MESSAGES).await;
     for client in clients.iter().filter(|client| client.state == State::Draining) {
         let connection = first.connections.of_session(client.number as u128).unwrap();
         connection.tell(Item::Drain { retry_after_ms: 0, deadline_ms: 600_000 });
@@ -259,12 +290,15 @@ async fn a_thousand_sessions_in_every_state_go_on_in_another_gateway() {
     for client in &mut clients {
         client.pose().await;
     }
+    tokio::time::timeout(PATIENCE, reading_back(&first, &clients)).await.expect("they are given their past");
     let during = publish(&second, MESSAGES / 3 + 1, 2 * MESSAGES / 3);
     let (frozen, ()) = tokio::join!(first.shards.freeze(), during);
     assert_eq!(frozen.len(), SESSIONS);
     assert_eq!((first.hub.rooms(), first.hub.subscriptions(), first.connections.len()), (0, 0, 0));
     assert_eq!(first.connections.buffered(), 0);
     let half_read = frozen.iter().filter(|each| !each.decoder.is_idle()).count();
+    let reading = frozen.iter().filter(|each| each.session.is_reading()).count();
+    assert!(reading >= 60, "{reading} with more to be given than waits");
     let unsent = frozen.iter().filter(|each| each.unsent != crate::outbox::Unsent::default()).count();
     assert!(half_read >= 150 && unsent >= 50, "{half_read} half read, {unsent} with something unsent");
     for each in frozen {

@@ -1,6 +1,7 @@
 //! The thread of a shard: waits for its sockets, its inbox and its timers, and gives each connection its turn.
 //! Everything that came in one turn is written together at its end, so that the load itself makes the batches.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -67,6 +68,7 @@ impl Worker {
             dirty: Vec::new(),
             ready: Vec::new(),
             gone: Vec::new(),
+            freezing: false,
             runtime,
         };
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
@@ -157,7 +159,10 @@ impl Worker {
                 Command::Tell(connection, item) => self.with(&connection, |conn, cx| conn.told(item, cx)),
                 Command::TellAll(item) => self.tell_all(&item),
                 Command::Adopt(adoption) => self.adopt(*adoption),
-                Command::Freeze(answer) => self.freezing = Some((answer, self.cx.now + FREEZE_PATIENCE)),
+                Command::Freeze(answer) => {
+                    self.freezing = Some((answer, self.cx.now + FREEZE_PATIENCE));
+                    self.cx.freezing = true;
+                }
                 Command::Stop => self.stopped = true,
             }
         }
@@ -210,11 +215,12 @@ impl Worker {
 
     fn adopt(&mut self, adoption: Adoption) {
         let Adoption { stream, handle, place, carried } = adoption;
-        let mut stream = TcpStream::from_std(stream);
+        let Ok(mut stream) = stream.try_map(|socket| Ok::<_, Infallible>(TcpStream::from_std(socket)));
+        let secured = stream.is_secured();
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(slot), interest) {
+        if let Err(error) = self.poll.registry().register(stream.socket(), Token(slot), interest) {
             tracing::warn!(session = handle.session(), %error, "a connection cannot be watched");
             return self.cx.bury(&handle, "lost");
         }
@@ -224,8 +230,15 @@ impl Worker {
                 let parts = (Decoder::default(), Outbox::default());
                 let connection =
                     entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, *session, parts)));
-                let node = Arc::clone(&self.cx.shared.node);
+                let node = connection.handle.welcomed_by(&self.cx.shared.node);
                 connection.step(Event::Opened { node }, &mut self.cx);
+                if let Some(item) = self.cx.shared.drain.arrived(&connection.handle) {
+                    connection.told(item, &mut self.cx);
+                }
+                if self.cx.shared.drain.is_closed() {
+                    // It came in just before, and missed the word to all.
+                    connection.step(Event::GoingAway, &mut self.cx);
+                }
                 connection.input(&mut read.to_vec(), &mut self.cx);
                 connection
             }
@@ -243,6 +256,11 @@ impl Worker {
         };
         connection.mark_dirty(&mut self.cx);
         connection.rearm(&mut self.cx);
+        if secured {
+            // What was decrypted along with the handshake is in no socket that would announce it.
+            connection.readable = true;
+            self.cx.ready.push(slot as Slot);
+        }
     }
 
     fn timers(&mut self, due: &mut Vec<(Slot, Millis)>) {
@@ -280,12 +298,17 @@ impl Worker {
     fn bury(&mut self) {
         for (slot, reason) in std::mem::take(&mut self.cx.gone) {
             let Some(mut connection) = self.connections.try_remove(slot as usize) else { continue };
-            let _ = self.poll.registry().deregister(&mut connection.stream);
+            let _ = self.poll.registry().deregister(connection.stream.socket());
             self.let_go(&mut connection, reason);
         }
     }
 
     fn let_go(&mut self, connection: &mut Conn, reason: &'static str) {
+        if reason != "handed_over"
+            && let Some(recovered) = connection.session.judge_restoring()
+        {
+            self.cx.shared.metrics.session_resumed(recovered);
+        }
         for room in connection.session.present_in() {
             self.cx.shared.presence.leave(room, connection.handle.id);
         }
@@ -308,14 +331,18 @@ impl Worker {
         }
     }
 
-    /// Lets go of every connection as soon as nothing is under way whose answer would be lost.
+    /// Lets go of every connection that another process can carry on, as soon as nothing is under way whose answer would be lost.
     fn freeze_when_settled(&mut self) {
         let settled = self.connections.iter().all(|(_, connection)| connection.is_settled());
         let over = |(_, until): &mut (_, Millis)| settled || *until <= self.cx.now;
         let Some((answer, _)) = self.freezing.take_if(over) else { return };
+        self.cx.freezing = false;
         let mut frozen = Vec::new();
-        for mut connection in std::mem::take(&mut self.connections).drain() {
-            let _ = self.poll.registry().deregister(&mut connection.stream);
+        let (portable, stay): (Vec<_>, Vec<_>) =
+            self.connections.iter().map(|(slot, connection)| (slot, connection.is_portable())).partition(|(_, is)| *is);
+        for (slot, _) in portable {
+            let mut connection = self.connections.remove(slot);
+            let _ = self.poll.registry().deregister(connection.stream.socket());
             let ending = connection.is_ending();
             self.let_go(&mut connection, "handed_over");
             if !ending {
@@ -323,6 +350,8 @@ impl Worker {
             }
         }
         let _ = answer.send(frozen);
+        // Nothing was read meanwhile.
+        self.cx.ready.extend(stay.into_iter().map(|(slot, _)| slot as Slot));
     }
 }
 
@@ -335,6 +364,7 @@ impl Context {
         self.shared.metrics.closed(reason, lasted);
         log_end(handle, reason, lasted);
         self.shared.drain.closed(handle, reason);
+        self.shared.rebalance.closed(handle);
     }
 }
 

@@ -63,7 +63,7 @@ impl Handshake {
 }
 
 /// The cases.
-pub(crate) const HANDSHAKES: [Handshake; 27] = [
+pub(crate) const HANDSHAKES: [Handshake; 29] = [
     new("a_good_request_is_upgraded", "4.2.2", Change::Nothing, 101)
         .holds(&["upgrade: websocket\r\n", "connection: upgrade\r\n"])
         .lacks(&["sec-websocket-protocol", "sec-websocket-extensions"]),
@@ -95,6 +95,16 @@ pub(crate) const HANDSHAKES: [Handshake; 27] = [
         .holds(&["sec-websocket-protocol: wscluster.v1.json\r\n"]),
     add("the_known_one_of_many_subprotocols_is_taken", "4.2.2", "Sec-WebSocket-Protocol: soap, wscluster.v1.json", 101)
         .holds(&["sec-websocket-protocol: wscluster.v1.json\r\n"]),
+    add("raw_by_its_name_is_named_in_the_answer", "4.2.2", "Sec-WebSocket-Protocol: wscluster.raw", 101)
+        .holds(&["sec-websocket-protocol: wscluster.raw\r\n"]),
+    add(
+        "a_token_beside_the_name_of_raw_is_not_named",
+        "4.2.2",
+        "Sec-WebSocket-Protocol: wscluster.bearer.YQ, wscluster.raw",
+        101,
+    )
+    .holds(&["sec-websocket-protocol: wscluster.raw\r\n"])
+    .lacks(&["bearer"]),
     add("only_unknown_subprotocols_are_refused", "4.2.2", "Sec-WebSocket-Protocol: soap, wamp", 400),
     add("a_strange_origin_is_refused", "10.2", "Origin: https://elsewhere.example", 403),
     add("the_own_origin_is_accepted", "10.2", "Origin: http://gateway", 101),

@@ -5,7 +5,6 @@
 
 mod case;
 mod cases;
-mod failing;
 mod frame;
 mod handshake;
 mod judge;
@@ -25,14 +24,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
 use case::{LARGE, SMALL, Stage};
-use failing::EXPECTED_TODAY_FAILING;
 use support::Gateway;
 use table::Row;
 
 fn main() -> ExitCode {
     let (cases, arguments) = (cases::all(), Arguments::from_args());
     let rows: Vec<Row> = handshake::HANDSHAKES.iter().map(Row::from).chain(cases.iter().map(Row::from)).collect();
-    let page = table::render(&rows, EXPECTED_TODAY_FAILING);
+    let page = table::render(&rows);
     if std::env::var_os("WSCLUSTER_BLESS").is_some() {
         std::fs::write(table::file(), page).expect("the docs can be written");
         return ExitCode::SUCCESS;
@@ -87,21 +85,12 @@ impl World {
         stage: Stage,
         play: impl FnOnce(SocketAddr, String) -> Play + Send + 'static,
     ) -> Trial {
-        let (world, shown) = (Arc::clone(self), name.clone());
+        let world = Arc::clone(self);
         let run = move || {
             let room = format!("room-{}", world.rooms.fetch_add(1, Relaxed));
-            judged(&name, world.runtime.block_on(play(world.address(stage), room)))
+            world.runtime.block_on(play(world.address(stage), room)).map_err(Failed::from)
         };
-        Trial::test(shown, run)
-    }
-}
-
-/// A case that is known to fail must not pass unnoticed: then it leaves the list.
-fn judged(name: &str, result: Result<(), String>) -> Result<(), Failed> {
-    match (EXPECTED_TODAY_FAILING.contains(&name), result) {
-        (false, result) => result.map_err(Failed::from),
-        (true, Err(_)) => Ok(()),
-        (true, Ok(())) => Err("passes now: take it off the list in failing.rs, and bless the table".into()),
+        Trial::test(name, run)
     }
 }
 
@@ -122,9 +111,5 @@ fn well_named(rows: &[Row]) -> Result<(), Failed> {
             return Err(format!("two cases are called {}::{}", row.group, row.name).into());
         }
     }
-    match EXPECTED_TODAY_FAILING.iter().find(|name| !seen.iter().any(|(group, of)| **name == format!("{group}::{of}")))
-    {
-        None => Ok(()),
-        Some(name) => Err(format!("failing.rs names {name}, which is no case").into()),
-    }
+    Ok(())
 }

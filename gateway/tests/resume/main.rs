@@ -59,6 +59,8 @@ fn op() -> impl Strategy<Value = Op> {
 struct Run<'a> {
     gateways: &'a [Gateway],
     room: String,
+    /// A payload: its size decides how many messages make a passage.
+    payload: Value,
     writer: Client,
     unheard: usize,
     reader: Option<Client>,
@@ -69,17 +71,18 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    async fn new(gateways: &'a [Gateway], room: String) -> Self {
+    async fn new(gateways: &'a [Gateway], room: String, bytes: usize) -> Self {
         let mut reader = gateways[0].client().await;
         // An entry to begin with: a cursor of a room that was never written to is no cursor.
         let mut writer = gateways[0].client().await;
-        let first = id_of(&writer.publish(&room, json!(0)).await["id"]);
+        let payload = json!("x".repeat(bytes));
+        let first = id_of(&writer.publish(&room, payload.clone()).await["id"]);
         reader.resume(&room, "0-0").await;
         reader.message().await;
         let saw = vec![Saw::Subscribed { since: first, recovered: true, replayed: 0, floor: EntryId::ZERO }];
         let model = Model { published: vec![first], floor: EntryId::ZERO };
         let (reader, subscriptions) = (Some(reader), vec![saw]);
-        Self { gateways, room, writer, unheard: 0, reader, cursor: first, subscriptions, model }
+        Self { gateways, room, payload, writer, unheard: 0, reader, cursor: first, subscriptions, model }
     }
 
     async fn perform(&mut self, op: &Op) {
@@ -105,7 +108,7 @@ impl<'a> Run<'a> {
 
     async fn send(&mut self, count: u8) {
         for _ in 0..count {
-            let frame = json!({"type": "publish", "ref": 1, "room": self.room, "payload": self.unheard});
+            let frame = json!({"type": "publish", "ref": 1, "room": self.room, "payload": self.payload});
             self.writer.send(frame).await;
             self.unheard += 1;
         }
@@ -120,7 +123,7 @@ impl<'a> Run<'a> {
                     self.model.published.push(id_of(&frame["id"]));
                     self.unheard -= 1;
                 }
-                Some("drain") => {}
+                Some("drain" | "drainCancelled") => {}
                 _ => panic!("the writer got {frame}"),
             }
         }
@@ -210,7 +213,7 @@ impl<'a> Run<'a> {
         let saw = match frame["type"].as_str() {
             Some("message") => Saw::Message(id_of(&frame["id"])),
             Some("resync") => Saw::Resync(id_of(&frame["position"])),
-            Some("drain" | "pong") => return,
+            Some("drain" | "drainCancelled" | "pong") => return,
             _ => panic!("the reader got {frame}"),
         };
         if let Saw::Message(id) | Saw::Resync(id) = saw {
@@ -263,12 +266,18 @@ const KEEP_ALL: u64 = 100_000;
 fn settings(keep: u64) -> String {
     format!(
         "streams: {{trim: {{maxLen: {keep}, approximate: false}}}}\n\
-         limits: {{messagesPerSecond: 1000000, burst: 1000000}}\ndrain: {{connectionsPerSecond: 1000}}"
+         limits: {{messagesPerSecond: 1000000, burst: 1000000}}\n\
+         backpressure: {{maxBufferedBytes: 100000000}}\ndrain: {{connectionsPerSecond: 1000}}"
     )
 }
 
-/// Lets random runs go over `gateways`, each in a room of its own.
-fn check(runtime: &tokio::runtime::Runtime, gateways: &[Gateway], cases: u32) {
+/// Messages of so few bytes come back in one passage.
+const SMALL: usize = 1;
+/// Of so many, about ten make a passage.
+const LARGE: usize = 6000;
+
+/// Lets random runs go over `gateways`, each in a room of its own, with messages of so many bytes.
+fn check(runtime: &tokio::runtime::Runtime, gateways: &[Gateway], cases: u32, bytes: usize) {
     // Runs race with the gateway: a stored seed would not bring a failure back.
     let config = Cases { cases, failure_persistence: None, ..Cases::default() };
     let mut runner = TestRunner::new(config);
@@ -276,7 +285,7 @@ fn check(runtime: &tokio::runtime::Runtime, gateways: &[Gateway], cases: u32) {
     let outcome = runner.run(&proptest::collection::vec(op(), 1..40), |ops| {
         rooms.set(rooms.get() + 1);
         let result = runtime.block_on(async {
-            let mut run = Run::new(gateways, format!("room-{}", rooms.get())).await;
+            let mut run = Run::new(gateways, format!("room-{bytes}-{}", rooms.get()), bytes).await;
             for op in &ops {
                 run.perform(op).await;
             }
@@ -293,7 +302,8 @@ fn check(runtime: &tokio::runtime::Runtime, gateways: &[Gateway], cases: u32) {
 fn on_the_embedded_log_every_gap_is_told_and_nothing_comes_twice() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let gateways = [runtime.block_on(Gateway::start(&settings(KEEP_ALL), None))];
-    check(&runtime, &gateways, 200);
+    check(&runtime, &gateways, 200, SMALL);
+    check(&runtime, &gateways, 60, LARGE);
 }
 
 #[test]
@@ -308,5 +318,6 @@ fn over_two_gateways_on_redis_every_gap_is_told_and_nothing_comes_twice() {
         }
         (redis, gateways)
     });
-    check(&runtime, &gateways, 40);
+    check(&runtime, &gateways, 40, SMALL);
+    check(&runtime, &gateways, 20, LARGE);
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -43,10 +44,28 @@ pub(crate) async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
     .await;
 }
 
+/// What a gateway is among others.
+pub(crate) struct Member<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) revision: &'a str,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) api_keys: Option<PathBuf>,
+    /// Others may come in.
+    pub(crate) peers: bool,
+}
+
+impl Default for Member<'_> {
+    fn default() -> Self {
+        Self { name: "test", revision: "r1", token: None, api_keys: None, peers: false }
+    }
+}
+
 /// A gateway within the test.
 pub(crate) struct Gateway {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where other gateways come in, if they may.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) settings: config::Shared,
     pub(crate) shutdown: mpsc::Sender<Shutdown>,
     pub(crate) run: JoinHandle<()>,
@@ -58,33 +77,37 @@ impl Gateway {
     }
 
     pub(crate) async fn start_with(yaml: &str, redis: Option<&str>, token: Option<&str>) -> Self {
-        Self::start_all(yaml, redis, token, None).await
+        Self::start_all(yaml, redis, Member { token, ..Member::default() }).await
     }
 
     /// One that knows the API keys in a file.
     pub(crate) async fn start_with_keys(yaml: &str, redis: Option<&str>, keys: &std::path::Path) -> Self {
-        Self::start_all(yaml, redis, None, Some(keys.to_owned())).await
+        Self::start_all(yaml, redis, Member { api_keys: Some(keys.to_owned()), ..Member::default() }).await
     }
 
-    async fn start_all(yaml: &str, redis: Option<&str>, token: Option<&str>, api_key_file: Option<PathBuf>) -> Self {
+    /// One among others.
+    pub(crate) async fn start_all(yaml: &str, redis: Option<&str>, member: Member<'_>) -> Self {
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = if member.peers { Some(TcpListener::bind("127.0.0.1:0").await.unwrap()) } else { None };
+        let peer_address = peer.as_ref().map(|listener| listener.local_addr().unwrap());
         let (addresses, settings) =
             ((public.local_addr().unwrap(), admin.local_addr().unwrap()), config::share(Config::parse(yaml).unwrap()));
         let (shutdown, receiver) = mpsc::channel(4);
         let parts = Parts {
             settings: Arc::clone(&settings),
             redis: redis.map(|url| Address::parse(url).unwrap().with_certificates(&settings.load().redis).unwrap()),
-            node: "test".into(),
-            admin_token: token.map(ToOwned::to_owned),
-            api_key_file,
+            node: member.name.into(),
+            revision: member.revision.into(),
+            admin_token: member.token.map(ToOwned::to_owned),
+            api_key_file: member.api_keys,
             shards: 2,
             demo: false,
             metrics: Arc::new(Metrics::new()),
         };
-        let world = World { public, admin, socket: None, parts };
+        let world = World { public, admin, peer, socket: None, parts };
         let run = tokio::spawn(server::run(world, receiver));
-        Self { public: addresses.0, admin: addresses.1, settings, shutdown, run }
+        Self { public: addresses.0, admin: addresses.1, peer: peer_address, settings, shutdown, run }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -97,6 +120,10 @@ impl Gateway {
 
     pub(crate) async fn connections(&self) -> Value {
         serde_json::from_str(&self.admin("GET", "/v1/connections").await.1).unwrap()
+    }
+
+    pub(crate) async fn drain_status(&self) -> Value {
+        serde_json::from_str(&self.admin("GET", "/v1/drain").await.1).unwrap()
     }
 
     pub(crate) async fn metric(&self, line: &str) -> u64 {
@@ -141,6 +168,17 @@ impl Process {
         let mut command = tokio::process::Command::new(BINARY);
         command.env("WSCLUSTER_LOG", level).env("WSCLUSTER_LOG_FORMAT", "json").args(["--node", "log-test"]);
         Self::run(command, folder, &mounted.join("gateway.yaml"), log.into(), redis).await
+    }
+
+    /// One among others, and where they come in.
+    pub(crate) async fn start_member(yaml: &str, name: &str, token_file: &str) -> (Self, SocketAddr) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, peer) = (folder.path().join("gateway.yaml"), free_address());
+        std::fs::write(&file, yaml).unwrap();
+        let mut command = tokio::process::Command::new(BINARY);
+        command.env("WSCLUSTER_PEER_LISTEN", peer.to_string()).env("WSCLUSTER_REVISION", "r1");
+        command.args(["--node", name, "--admin-token-file", token_file]);
+        (Self::run(command, folder, &file, Stdio::null(), None).await, peer)
     }
 
     async fn run(
@@ -193,8 +231,19 @@ fn free_address() -> SocketAddr {
 
 /// One HTTP request, by hand: what comes back is what was sent.
 pub(crate) async fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    http_over(TcpStream::connect(address).await.unwrap(), address, method, path, headers, body).await
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn http_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
@@ -208,8 +257,8 @@ pub(crate) async fn http(address: SocketAddr, method: &str, path: &str, headers:
 }
 
 /// A client of the JSON protocol, or of the raw one.
-pub(crate) struct Client {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: WebSocketStream<S>,
 }
 
 impl Client {
@@ -232,7 +281,18 @@ impl Client {
     ) -> Result<Self, WsError> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        let stream = socket.connect(address).await.unwrap();
+        Self::over(socket.connect(address).await.unwrap(), address, path, headers).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Over a connection that is there.
+    pub(crate) async fn over(
+        stream: S,
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, WsError> {
         let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());

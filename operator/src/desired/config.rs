@@ -1,7 +1,8 @@
-//! The gateways' settings file, in a ConfigMap. Everything in it is taken by a running gateway: a change moves no session.
+//! The gateways' settings files, in a ConfigMap. Everything in them is taken by a running gateway: a change moves no session.
 //!
-//! A key that a later version adds is to be written only where the user set it: a fleet may still run an older gateway,
-//! which refuses keys that it does not know.
+//! A gateway refuses keys that it does not know, and a fleet may run gateways of an earlier version whose pods nobody has
+//! replaced since. So each generation of pod templates reads a file of its own, and the file of an earlier one has what it
+//! knew then. A key that a later version adds is written only where the user set it, or begins another generation.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +11,34 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use wscluster_crds::WsClusterSpec;
 use wscluster_crds::spec::{
-    Anonymous, BackpressurePolicy, Heartbeat, JwtAlgorithm, Limits, StreamOverride, Trim, TrimStrategy,
+    Anonymous, BackpressurePolicy, Heartbeat, JwtAlgorithm, Limits, SameSite, StickinessMode, StreamOverride, Trim,
+    TrimStrategy,
 };
 
-use super::{Wanted, secrets};
+use super::{Wanted, pod, secrets};
 use crate::kinds::Kind;
 use crate::quantity;
 
 /// Key of the ConfigMap, and name of the mounted file.
-pub const FILE: &str = "gateway.yaml";
+pub const FILE: &str = "gateway.v2.yaml";
+/// The same for pods without a peer port, whose gateways know nothing of affinity, TLS and trusted proxies.
+pub const FIRST_FILE: &str = "gateway.yaml";
 
 /// Bytes that may wait in one pod where nothing says how much memory it has.
 const TOTAL_BUFFER_BYTES: i64 = 268_435_456;
 
 /// The ConfigMap.
 pub fn config_map(wanted: &Wanted<'_>) -> Value {
-    let text = serde_yaml::to_string(&Settings::of(wanted)).expect("plain data serialises");
+    let text = |settings: &Settings<'_>| serde_yaml::to_string(settings).expect("plain data serialises");
+    let mut data = BTreeMap::from([(FILE, text(&Settings::of(wanted)))]);
+    if wanted.templates().any(|template| pod::settings_file(template).is_some_and(|file| file == FIRST_FILE)) {
+        data.insert(FIRST_FILE, text(&Settings::of_the_first_generation(wanted)));
+    }
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": wanted.metadata(Kind::ConfigMap, &BTreeMap::new()),
-        "data": {FILE: text},
+        "data": data,
     })
 }
 
@@ -48,6 +56,44 @@ struct Settings<'a> {
     heartbeat: &'a Heartbeat,
     drain: Drain,
     auth: Auth<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observability: Option<Observability<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affinity: Option<Affinity<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsFiles>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    trusted_proxies: &'a [String],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Observability<'a> {
+    otlp_endpoint: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Affinity<'a> {
+    cookie: Cookie<'a>,
+    keys_file: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cookie<'a> {
+    name: &'a str,
+    max_age_seconds: i64,
+    same_site: SameSite,
+    secure: bool,
+}
+
+/// The certificate that the gateways themselves show, and its key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TlsFiles {
+    cert_file: String,
+    key_file: String,
 }
 
 #[derive(Serialize)]
@@ -138,8 +184,41 @@ impl<'a> Settings<'a> {
                 resume_window_seconds: spec.drain.resume_window_seconds,
             },
             auth: auth(spec),
+            observability: spec
+                .observability
+                .otlp_endpoint
+                .as_deref()
+                .map(|otlp_endpoint| Observability { otlp_endpoint }),
+            affinity: affinity(spec),
+            tls: tls(spec),
+            trusted_proxies: &spec.service.trusted_proxies,
         }
     }
+
+    /// What gateways without a peer port know.
+    fn of_the_first_generation(wanted: &'a Wanted<'_>) -> Self {
+        Self { observability: None, affinity: None, tls: None, trusted_proxies: &[], ..Self::of(wanted) }
+    }
+}
+
+fn affinity(spec: &WsClusterSpec) -> Option<Affinity<'_>> {
+    let stickiness = &spec.service.stickiness;
+    let cookie = &stickiness.cookie;
+    (stickiness.mode == StickinessMode::Cookie).then(|| Affinity {
+        cookie: Cookie {
+            name: &cookie.name,
+            max_age_seconds: cookie.max_age_seconds,
+            same_site: cookie.same_site,
+            secure: cookie.secure.unwrap_or(spec.service.tls.is_some()),
+        },
+        keys_file: format!("{}/{}", pod::KEYS_DIRECTORY, super::keys::COOKIE_KEYS),
+    })
+}
+
+fn tls(spec: &WsClusterSpec) -> Option<TlsFiles> {
+    let file = |name| format!("{}/{name}", pod::TLS_DIRECTORY);
+    spec.service.tls.as_ref()?.secret_name.as_ref()?;
+    Some(TlsFiles { cert_file: file("tls.crt"), key_file: file("tls.key") })
 }
 
 /// Where the certificates for Redis are mounted.

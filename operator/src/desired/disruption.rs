@@ -1,4 +1,4 @@
-//! The gateways' PodDisruptionBudget.
+//! The PodDisruptionBudget of the active revision. Gateways of other revisions are on their way out already.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub fn budget(wanted: &Wanted<'_>) -> Value {
         "spec": {
             "maxUnavailable": wanted.spec.disruption.max_unavailable,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": labels::selector(wanted.name.as_str())},
+            "selector": {"matchLabels": labels::revision_selector(wanted.name.as_str(), &wanted.active)},
         },
     })
 }

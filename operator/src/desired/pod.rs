@@ -7,19 +7,30 @@ use serde_json::{Value, json};
 use wscluster_crds::labels;
 use wscluster_crds::spec::{PodTemplate, WsClusterSpec};
 
-use super::{ADMIN_PORT, PUBLIC_PORT, Wanted, config, secrets, some};
+use crate::budget::READINESS_PERIOD_SECONDS;
+
+use super::{ADMIN_PORT, PEER_PORT, PUBLIC_PORT, Wanted, config, secrets, some};
 
 /// Name of the gateway's container.
 pub const CONTAINER: &str = "gateway";
+/// Name of the port for probes, metrics and the operator.
+pub const ADMIN: &str = "admin";
+/// Name of the port for other gateways of the cluster. Pods of operators before affinity have none.
+pub const PEER: &str = "peer";
 
 const PROGRAM: &str = "/usr/bin/wscluster-gateway";
 const SETTINGS_DIRECTORY: &str = "/etc/wscluster/gateway";
-const KEYS_DIRECTORY: &str = "/etc/wscluster/keys";
+/// Where the keys Secret is mounted.
+pub(super) const KEYS_DIRECTORY: &str = "/etc/wscluster/keys";
+/// Where the gateways' own certificate is mounted.
+pub(super) const TLS_DIRECTORY: &str = "/etc/wscluster/tls";
 /// Where the authority of Redis' certificate is mounted.
 pub(super) const REDIS_AUTHORITY: &str = "/etc/wscluster/redis-ca";
 /// Where the gateway's own certificate for Redis is mounted.
 pub(super) const REDIS_CERTIFICATE: &str = "/etc/wscluster/redis-cert";
 const RUN_DIRECTORY: &str = "/run/wscluster";
+/// Environment variable that names the settings file.
+const CONFIG: &str = "WSCLUSTER_CONFIG";
 /// User and group of the image.
 const USER: i64 = 65_532;
 
@@ -37,10 +48,29 @@ pub fn service_account(spec: &WsClusterSpec) -> Option<&str> {
     spec.gateway.pod_template.as_ref()?.service_account_name.as_deref()
 }
 
+/// Whether gateways of a pod template listen for other gateways.
+pub fn has_peer_port(template: &Value) -> bool {
+    let ports = container_of(template).and_then(|container| container["ports"].as_array());
+    ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == PEER))
+}
+
+/// Name of the settings file that gateways of a pod template read.
+pub fn settings_file(template: &Value) -> Option<&str> {
+    let variables = container_of(template)?["env"].as_array()?;
+    let path = variables.iter().find(|variable| variable["name"] == CONFIG)?["value"].as_str()?;
+    path.rsplit('/').next()
+}
+
+fn container_of(template: &Value) -> Option<&Value> {
+    let containers = template.pointer("/spec/containers")?.as_array()?;
+    containers.iter().find(|container| container["name"] == CONTAINER)
+}
+
 fn pod_labels(wanted: &Wanted<'_>, extra: &PodTemplate) -> BTreeMap<String, String> {
     let mut all = extra.labels.clone();
     all.extend(labels::common(wanted.name.as_str()));
     all.insert(labels::REVISION.to_owned(), wanted.revision.clone());
+    all.insert(labels::SERVING.to_owned(), "true".to_owned());
     all
 }
 
@@ -91,13 +121,14 @@ fn container(wanted: &Wanted<'_>) -> Value {
         "env": environment(wanted),
         "ports": [
             {"name": "public", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
-            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+            {"name": ADMIN, "containerPort": ADMIN_PORT, "protocol": "TCP"},
+            {"name": PEER, "containerPort": PEER_PORT, "protocol": "TCP"},
         ],
         "resources": gateway.resources,
         "startupProbe": probe("/livez", 1, 60),
         // Killing a gateway drops its sessions: it must be stuck for a minute first.
         "livenessProbe": probe("/livez", 10, 6),
-        "readinessProbe": probe("/readyz", 2, 2),
+        "readinessProbe": probe("/readyz", READINESS_PERIOD_SECONDS, 2),
         "lifecycle": {"preStop": {"exec": {"command": [PROGRAM, "drain"]}}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -128,13 +159,15 @@ fn mounts(wanted: &Wanted<'_>) -> Vec<Value> {
     own.into_iter().chain(certificates(wanted).map(mount)).chain(secrets::mounts(wanted.spec)).collect()
 }
 
-/// The certificates for Redis: volume, Secret, and where it is mounted.
+/// Certificates, for Redis and for clients: volume, Secret, and where it is mounted.
 fn certificates<'a>(wanted: &'a Wanted<'_>) -> impl Iterator<Item = (&'static str, &'a String, &'static str)> {
+    let clients = wanted.spec.service.tls.as_ref().and_then(|tls| tls.secret_name.as_ref());
     let tls = wanted.spec.redis.tls.as_ref();
     let authority = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
     let own = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
     let authority = authority.map(|secret| ("redis-ca", &secret.name, REDIS_AUTHORITY));
-    authority.into_iter().chain(own.map(|secret| ("redis-cert", &secret.name, REDIS_CERTIFICATE)))
+    let own = own.map(|secret| ("redis-cert", &secret.name, REDIS_CERTIFICATE));
+    authority.into_iter().chain(own).chain(clients.map(|secret| ("tls", secret, TLS_DIRECTORY)))
 }
 
 fn environment(wanted: &Wanted<'_>) -> Vec<Value> {
@@ -148,9 +181,11 @@ fn environment(wanted: &Wanted<'_>) -> Vec<Value> {
     };
     let own = [
         json!({"name": "WSCLUSTER_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
-        json!({"name": "WSCLUSTER_CONFIG", "value": format!("{SETTINGS_DIRECTORY}/{}", config::FILE)}),
+        json!({"name": CONFIG, "value": format!("{SETTINGS_DIRECTORY}/{}", config::FILE)}),
         json!({"name": "WSCLUSTER_SOCKET", "value": format!("{RUN_DIRECTORY}/gateway.sock")}),
         json!({"name": "WSCLUSTER_ADMIN_TOKEN_FILE", "value": format!("{KEYS_DIRECTORY}/admin-token")}),
+        json!({"name": "WSCLUSTER_PEER_LISTEN", "value": format!("0.0.0.0:{PEER_PORT}")}),
+        json!({"name": "WSCLUSTER_REVISION", "value": wanted.revision}),
         url,
     ];
     let api_keys = secrets::api_key_file(wanted.spec);

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use wscluster_crds::WsCluster;
 
 use crate::budget::Budget;
+use crate::gateways::Phase;
 use crate::observe::Observed;
 use crate::status::fleet::Fleet;
 
@@ -39,7 +40,8 @@ pub fn drained(cluster: &WsCluster, observed: &Observed, fleet: &Fleet, budget: 
     let (answers, silent): (Vec<_>, Vec<_>) =
         holding.map(|gateway| report.answers.get(&gateway.name)).partition(Option::is_some);
     let connections: i64 = answers.iter().flatten().map(|answer| answer.connections).sum();
-    if !report.asked_to_drain || (patient && !silent.is_empty()) {
+    let asked = answers.iter().flatten().all(|answer| answer.drain.state != Phase::Running);
+    if !asked || (patient && !silent.is_empty()) {
         return Drained::NotYet(format!("Gateways are asked to drain; {left} s are left"));
     }
     if connections == 0 && silent.is_empty() {

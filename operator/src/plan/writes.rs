@@ -12,14 +12,14 @@ use wscluster_crds::names::InvalidName;
 
 use crate::compare;
 use crate::config::Defaults;
-use crate::desired::keys::Keys;
-use crate::desired::{Wanted, workload};
+use crate::desired::Wanted;
+use crate::desired::keys::{COOKIE_KEY_LIVES, COOKIE_KEYS, Keys};
+use crate::desired::ring::Ring;
+use crate::desired::workload::{self, Revision};
 use crate::kinds::{APPLIED_HASH, Kind, Object};
-use crate::observe::{Observed, Owner};
+use crate::observe::{Key, Observed, Owner};
+use crate::rollout;
 use crate::status::notices::Notice;
-
-/// Field manager of the objects that a cluster owns.
-pub const MANAGER: &str = "wscluster-operator";
 
 /// An object to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,11 @@ pub struct Removal {
 }
 
 impl Write {
+    /// Kind and name of the object.
+    pub fn key(&self) -> Key {
+        (self.object.kind, self.object.name.clone())
+    }
+
     /// What is worth an Event of it: somebody's edit that is put back.
     pub fn notice(&self) -> Option<Notice> {
         let Why::Edited(path) = &self.why else { return None };
@@ -77,45 +82,85 @@ impl Write {
     }
 }
 
-/// What is wanted, with what is kept of what is there: keys, the revision's pod template, an autoscaler's number.
+/// What is wanted, with what is kept of what is there: the keys.
 pub fn wanted<'a>(
     cluster: &'a WsCluster,
     observed: &Observed,
     defaults: &'a Defaults,
 ) -> Result<Wanted<'a>, InvalidName> {
-    let keys = Keys::completed(&secret_data(observed.children.get(&Kind::Secret)), &observed.entropy);
-    let mut wanted = Wanted::new(cluster, defaults, keys)?;
-    if observed.owner(Kind::Deployment, &wanted.uid, wanted.name.as_str()) == Some(Owner::Ours) {
-        let live = &observed.children[&Kind::Deployment];
-        wanted.template = workload::kept_template(live, &wanted.revision);
-        if cluster.spec.autoscaling.is_some() && scaled_by_another(live) {
-            wanted.replicas = None;
-        }
-    }
-    Ok(wanted)
+    let wanted = Wanted::new(cluster, defaults, keys(cluster, observed))?;
+    let Observed { http_routes, monitoring, .. } = *observed;
+    Ok(Wanted { http_routes, monitoring, scalers: observed.scalers.clone(), ..wanted })
 }
 
-/// The objects to be written and deleted.
+fn keys(cluster: &WsCluster, observed: &Observed) -> Keys {
+    let secret = observed.child(Kind::Secret);
+    let data = secret_data(secret);
+    let text = data.get(COOKIE_KEYS).map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
+    let lives = secret.and_then(|secret| secret["metadata"]["annotations"][COOKIE_KEY_LIVES].as_str());
+    let ring = Ring::read(&text, lives.unwrap_or_default(), observed.now);
+    let max_age = cluster.spec.service.stickiness.cookie.max_age_seconds;
+    let ring = ring.next(&observed.signing, &observed.entropy[2], max_age, observed.now);
+    Keys::completed(&data, &observed.entropy, ring)
+}
+
+/// Has the way in and the Deployments be what the surge wants.
+pub fn apply(surge: &rollout::Plan, observed: &Observed, wanted: &mut Wanted<'_>) {
+    wanted.active.clone_from(&surge.active);
+    let revision = |(hash, fleet): (&String, &rollout::Fleet)| {
+        let live = observed.children.get(&(Kind::Deployment, wanted.name.deployment(hash)));
+        let activated_at = live.and_then(workload::activated_at).or_else(|| fleet.activated.then_some(observed.now));
+        let kept = live.and_then(workload::kept);
+        Revision { hash: hash.clone(), replicas: fleet.replicas, activated_at, kept }
+    };
+    wanted.fleets = surge.fleets.iter().map(revision).collect();
+}
+
+/// The objects to be written and deleted. What shrinks comes last: sessions are sent elsewhere first.
 pub fn of(cluster: &WsCluster, observed: &Observed, wanted: &Wanted<'_>) -> (Vec<Write>, Vec<Removal>) {
-    let writes = wanted.objects().into_iter().filter_map(|object| write(object, observed, wanted)).collect();
-    let surplus = Kind::ALL.into_iter().filter(|kind| !wanted.wants(*kind));
-    let removals = surplus.filter_map(|kind| removal(kind, cluster, observed)).collect();
+    let mut writes: Vec<_> =
+        wanted.objects().into_iter().filter_map(|object| write(object, observed, wanted)).collect();
+    writes.retain(|write| !rivalled(write.object.kind, observed, wanted));
+    writes.sort_by_key(|write| shrinks(write, observed));
+    let surplus = Kind::SINGLE.into_iter().chain(Kind::EXTRAS).filter(|kind| !wanted.wants(*kind));
+    let surplus = surplus.map(|kind| (kind, kind.object_name(&wanted.name, "")));
+    let stays = |name: &str| wanted.fleets.iter().any(|fleet| wanted.name.deployment(&fleet.hash) == name);
+    let deployments = observed.children.keys().filter(|(kind, _)| *kind == Kind::Deployment);
+    let outdated = deployments.filter(|(_, name)| !stays(name)).cloned();
+    let removals = surplus.chain(outdated).filter_map(|key| removal(&key, cluster, observed)).collect();
     (writes, removals)
 }
 
+/// Whether another autoscaler of the cluster's is still there: it goes first, for two would fight, and KEDA refuses to be
+/// the second.
+fn rivalled(kind: Kind, observed: &Observed, wanted: &Wanted<'_>) -> bool {
+    let others = Kind::AUTOSCALERS.into_iter().filter(|other| Kind::AUTOSCALERS.contains(&kind) && *other != kind);
+    others.into_iter().any(|other| {
+        let key = (other, other.object_name(&wanted.name, ""));
+        observed.owner(&key, &wanted.uid, wanted.name.as_str()) == Some(Owner::Ours)
+    })
+}
+
+fn shrinks(write: &Write, observed: &Observed) -> bool {
+    let replicas = |object: &Value| object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
+    let live = observed.children.get(&write.key());
+    write.object.kind == Kind::Deployment && live.is_some_and(|live| replicas(&write.object.body) < replicas(live))
+}
+
 fn write(object: Object, observed: &Observed, wanted: &Wanted<'_>) -> Option<Write> {
-    let why = match observed.owner(object.kind, &wanted.uid, wanted.name.as_str()) {
+    let key = (object.kind, object.name.clone());
+    let why = match observed.owner(&key, &wanted.uid, wanted.name.as_str()) {
         None => Why::Missing,
         Some(Owner::Ours | Owner::Orphaned) => {
-            let why = stale(&object.body, &observed.children[&object.kind])?;
-            if matches!(why, Why::Edited(_)) && observed.contested.get(&object.kind) == object.digest().as_ref() {
+            let why = stale(&object.body, &observed.children[&key])?;
+            if matches!(why, Why::Edited(_)) && observed.contested.get(&key) == object.digest().as_ref() {
                 return None;
             }
             why
         }
         Some(Owner::Former | Owner::Foreign) => return None,
     };
-    let live = observed.children.get(&object.kind).filter(|_| object.kind == Kind::Secret);
+    let live = observed.children.get(&key).filter(|_| object.kind == Kind::Secret);
     let version = live.and_then(|live| live["metadata"]["resourceVersion"].as_str()).map(str::to_owned);
     Some(Write { object, why, version })
 }
@@ -129,23 +174,14 @@ fn stale(desired: &Value, live: &Value) -> Option<Why> {
     compare::difference(desired, live).map(Why::Edited)
 }
 
-fn removal(kind: Kind, cluster: &WsCluster, observed: &Observed) -> Option<Removal> {
-    let owner = observed.owner(kind, &cluster.uid().unwrap_or_default(), &cluster.name_any())?;
-    let metadata = &observed.children.get(&kind)?["metadata"];
-    (owner == Owner::Ours).then(|| Removal {
-        kind,
+fn removal(key: &Key, cluster: &WsCluster, observed: &Observed) -> Option<Removal> {
+    let owner = observed.owner(key, &cluster.uid().unwrap_or_default(), &cluster.name_any())?;
+    let metadata = &observed.children.get(key)?["metadata"];
+    (owner == Owner::Ours && metadata["deletionTimestamp"].is_null()).then(|| Removal {
+        kind: key.0,
         name: metadata["name"].as_str().unwrap_or_default().to_owned(),
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
     })
-}
-
-/// Whether somebody else, an autoscaler for instance, manages the number of replicas.
-fn scaled_by_another(deployment: &Value) -> bool {
-    let managers = deployment["metadata"]["managedFields"].as_array();
-    managers
-        .into_iter()
-        .flatten()
-        .any(|entry| entry["manager"] != MANAGER && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some())
 }
 
 fn secret_data(secret: Option<&Value>) -> BTreeMap<String, Vec<u8>> {

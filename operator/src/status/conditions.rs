@@ -3,12 +3,15 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use wscluster_crds::WsCluster;
-use wscluster_crds::status::condition as types;
+use wscluster_crds::status::{RolloutStatus, condition as types};
 
 use super::fleet::Fleet;
 use super::later::Later;
 use super::problems::{Problem, missing_secret};
+use super::route::Route;
+use super::scaling;
 use crate::observe::Observed;
+use crate::rollout::{Hold, Phase};
 use crate::streams::report::{Fault, Reachability};
 
 /// What a condition says.
@@ -32,10 +35,14 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     /// The fleet.
     pub fleet: &'a Fleet,
+    /// The rollout.
+    pub rollout: &'a RolloutStatus,
     /// What needs a person.
     pub problems: &'a [Problem],
     /// What is not in force.
     pub later: &'a Later,
+    /// What has become of the extra way in, if one is asked for.
+    pub route: Option<&'a Route>,
     /// Where clients connect, if the way in has an address.
     pub endpoint: Option<&'a str>,
     /// While deleting: how far it is.
@@ -44,15 +51,11 @@ pub struct Facts<'a> {
 
 /// The verdicts of all conditions.
 pub fn verdicts(facts: &Facts<'_>) -> Vec<Verdict> {
-    let mut all = vec![ready(facts), progressing(facts), degraded(facts), redis(facts), preserved()];
-    if facts.cluster.spec.autoscaling.is_some() {
-        all.push(Verdict {
-            type_: types::SCALING_ACTIVE,
-            status: "False",
-            reason: "NotImplemented",
-            message: format!("Autoscaling is not there yet: {} gateways are run", facts.fleet.wanted),
-        });
+    let mut all = vec![ready(facts), progressing(facts), degraded(facts), redis(facts), preserved(facts.rollout)];
+    if let Some((status, reason, message)) = facts.route.map(Route::verdict) {
+        all.push(Verdict { type_: types::ROUTE_ACCEPTED, status, reason, message });
     }
+    all.extend(scaling::verdict(facts.cluster, facts.observed));
     all
 }
 
@@ -87,14 +90,15 @@ fn verdict(type_: &'static str, status: &'static str, reason: &'static str, mess
 
 fn ready(facts: &Facts<'_>) -> Verdict {
     let fleet = facts.fleet;
-    let (ready, wanted) = (fleet.ready(), fleet.wanted);
+    let (ready, wanted) = (fleet.serving(), fleet.wanted);
     if facts.deleting.is_some() {
         return verdict(types::READY, "False", "Deleting", "The cluster is being deleted");
     }
     if ready >= wanted && facts.observed.has_fleet() {
         return verdict(types::READY, "True", "AllGatewaysReady", format!("{ready} of {wanted} gateways are ready"));
     }
-    let reason = if missing_secret(&facts.observed.address).is_some() { "SecretMissing" } else { "GatewaysNotReady" };
+    let missing = facts.problems.iter().any(|problem| problem.reason == "SecretNotFound");
+    let reason = if missing { "SecretMissing" } else { "GatewaysNotReady" };
     let cause = facts.problems.first().map(|problem| format!(". {}", problem.message)).unwrap_or_default();
     verdict(types::READY, "False", reason, format!("{ready} of {wanted} gateways are ready{cause}"))
 }
@@ -112,20 +116,35 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
             "spec.paused is set: nothing is changed until it is not",
         );
     }
+    if fleet.hold == Some(Hold::LossBudget) {
+        return verdict(types::PROGRESSING, "False", "SessionsLost", fleet.stopped().unwrap_or_default());
+    }
     if fleet.deadline_exceeded {
         let message = format!("Revision {} did not come up in time", fleet.revision);
         return verdict(types::PROGRESSING, "False", "ProgressDeadlineExceeded", message);
     }
     if !fleet.rolled_out {
-        let message =
-            format!("{} of {} gateways of revision {} are ready", fleet.updated(), fleet.wanted, fleet.revision);
-        return verdict(types::PROGRESSING, "True", "RollingOut", message);
+        let reason = if fleet.phase == Phase::ScalingIn { "ScalingIn" } else { "RollingOut" };
+        return verdict(types::PROGRESSING, "True", reason, on_its_way(facts));
     }
     if facts.endpoint.is_none() {
         let message = "The Service has no load balancer address yet. Where nothing provides load balancers, set spec.service.type to NodePort or ClusterIP in a new WsCluster";
         return verdict(types::PROGRESSING, "True", "LoadBalancerPending", message);
     }
     verdict(types::PROGRESSING, "False", "Complete", format!("All gateways are of revision {}", fleet.revision))
+}
+
+fn on_its_way(facts: &Facts<'_>) -> String {
+    let (fleet, rollout) = (facts.fleet, facts.rollout);
+    match (fleet.hold, fleet.phase) {
+        (Some(_), _) => fleet.stopped().unwrap_or_default(),
+        (None, Phase::Draining) => format!(
+            "{} connections of earlier revisions are left to move to revision {}",
+            rollout.remaining, fleet.revision
+        ),
+        (None, Phase::ScalingIn) => format!("Sessions leave the gateways beyond {}", fleet.wanted),
+        _ => format!("{} of {} gateways of revision {} are ready", fleet.updated(), fleet.wanted, fleet.revision),
+    }
 }
 
 fn degraded(facts: &Facts<'_>) -> Verdict {
@@ -135,10 +154,7 @@ fn degraded(facts: &Facts<'_>) -> Verdict {
         return verdict(types::DEGRADED, "True", worst.reason, messages.join(" | "));
     }
     if !later.set.is_empty() {
-        let mut message = format!("Accepted, but not in force yet: {}", later.set.join(", "));
-        if facts.cluster.spec.autoscaling.is_some() {
-            message = format!("{message}. Without autoscaling, {} gateways (minReplicas) are run", facts.fleet.wanted);
-        }
+        let message = format!("Accepted, but not in force yet: {}", later.set.join(", "));
         return verdict(types::DEGRADED, "True", "NotImplemented", message);
     }
     let message = match later.defaults.as_slice() {
@@ -182,13 +198,16 @@ fn redis(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn preserved() -> Verdict {
-    verdict(
-        types::SESSIONS_PRESERVED,
-        "Unknown",
-        "NotMeasured",
-        "The operator does not count resumed sessions yet; wscluster-probe measures them",
-    )
+fn preserved(rollout: &RolloutStatus) -> Verdict {
+    let RolloutStatus { moved, resumed, dropped, forced, .. } = rollout;
+    if *dropped > 0 {
+        let message = format!(
+            "{dropped} sessions were lost in the last rollout: {forced} were cut off at the drain deadline, the others came back to rooms that no longer held what they had missed"
+        );
+        return verdict(types::SESSIONS_PRESERVED, "False", "SessionsLost", message);
+    }
+    let message = format!("The last rollout lost no session ({moved} moved, {resumed} resumed)");
+    verdict(types::SESSIONS_PRESERVED, "True", "NoneLost", message)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the pods and the Deployment say about a fleet, boiled down to facts. Pure.
+//! What the pods and the Deployments say about a fleet, boiled down to facts. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use wscluster_crds::labels;
 use wscluster_crds::status::{RevisionState, RevisionStatus};
 
 use crate::desired::pod::CONTAINER;
+use crate::rollout::{self, Hold, Phase};
 
 /// A fleet as it is.
 #[derive(Clone, Debug, Default)]
@@ -18,11 +19,21 @@ pub struct Fleet {
     pub wanted: i32,
     /// Hash of the revision that is wanted.
     pub revision: String,
-    /// Its pods.
+    /// Hash of the revision that new connections go to.
+    pub active: String,
+    /// The pods of all revisions.
     pub pods: Vec<Gateway>,
-    /// Whether the Deployment says that all wanted pods are of the wanted revision and available.
+    /// What the fleet is doing.
+    pub phase: Phase,
+    /// Why nothing is moved for now.
+    pub hold: Option<Hold>,
+    /// Sessions per second that the fleet moves now.
+    pub connections_per_second: u32,
+    /// Gateways that should drain and do not answer.
+    pub silent: Vec<String>,
+    /// Whether all gateways are of the wanted revision, as many as wanted, and available.
     pub rolled_out: bool,
-    /// Whether the Deployment has given up waiting.
+    /// Whether the wanted revision did not come up in time.
     pub deadline_exceeded: bool,
     /// Why no pod can be made, in the API server's words (a quota, an admission).
     pub creation_failure: Option<String>,
@@ -37,6 +48,8 @@ pub struct Gateway {
     pub revision: String,
     /// The image that it was made with.
     pub image: String,
+    /// The node that it runs on.
+    pub node: Option<String>,
     /// Whether it takes connections.
     pub ready: bool,
     /// Whether its container runs.
@@ -61,17 +74,48 @@ pub enum Trouble {
 }
 
 impl Fleet {
-    /// Facts of a fleet. `pending`: the Deployment is about to be written, so what it says of itself is out of date.
-    pub fn of(wanted: i32, revision: &str, pods: &[Arc<Pod>], deployment: Option<&Deployment>, pending: bool) -> Self {
-        let mut gateways: Vec<_> = pods.iter().filter_map(|pod| gateway(pod)).collect();
-        gateways.sort_by(|a, b| a.name.cmp(&b.name));
+    /// Facts of a fleet. `deployment` is the wanted revision's; `pending`: a Deployment is about to be written, so what it
+    /// says of itself is out of date.
+    pub fn of(
+        wanted: i32,
+        revision: &str,
+        pods: Vec<Gateway>,
+        surge: &rollout::Plan,
+        deployment: Option<&Deployment>,
+        pending: bool,
+    ) -> Self {
+        let up = deployment.is_some_and(|deployment| available(deployment) >= wanted);
         Self {
             wanted,
             revision: revision.to_owned(),
-            pods: gateways,
-            rolled_out: !pending && deployment.is_some_and(|deployment| rolled_out(deployment, wanted)),
-            deadline_exceeded: !pending && deployment.is_some_and(deadline_exceeded),
+            active: surge.active.clone(),
+            phase: surge.phase,
+            hold: surge.hold,
+            connections_per_second: surge.connections_per_second,
+            silent: surge.silent.clone(),
+            rolled_out: !pending && up && surge.phase == Phase::Idle && surge.active == revision,
+            deadline_exceeded: !pending && !up && deployment.is_some_and(deadline_exceeded),
             creation_failure: deployment.and_then(creation_failure),
+            pods,
+        }
+    }
+
+    /// Why the rollout goes no further, in words.
+    pub fn stopped(&self) -> Option<String> {
+        match (self.phase, self.hold) {
+            (_, Some(Hold::Paused)) => Some("spec.paused is set: nothing is changed until it is not".to_owned()),
+            (_, Some(Hold::LossBudget)) => Some(
+                "It has lost more sessions than spec.rollout.sessionLossBudget allows and stopped; both revisions go on. Go on with `kubectl wscluster resume`, or go back with `kubectl wscluster undo`".to_owned(),
+            ),
+            (_, Some(Hold::NobodyToTakeOver)) => Some(format!(
+                "No gateway of revision {} is ready to take sessions over; nothing is moved until one is",
+                self.active
+            )),
+            (Phase::Failed, None) => Some(format!(
+                "Revision {} did not come up within spec.rollout.progressDeadlineSeconds; revision {} serves on",
+                self.revision, self.active
+            )),
+            _ => None,
         }
     }
 
@@ -80,9 +124,14 @@ impl Fleet {
         self.pods.iter().filter(|pod| !pod.terminating)
     }
 
-    /// Number of pods that take connections and stay.
+    /// Number of pods that are ready and stay, of all revisions.
     pub fn ready(&self) -> i32 {
         count(self.staying().filter(|pod| pod.ready))
+    }
+
+    /// Number of pods that new connections go to.
+    pub fn serving(&self) -> i32 {
+        count(self.staying().filter(|pod| pod.ready && pod.revision == self.active))
     }
 
     /// Number of ready pods of the wanted revision.
@@ -90,11 +139,11 @@ impl Fleet {
         count(self.staying().filter(|pod| pod.ready && pod.revision == self.revision))
     }
 
-    /// The revisions that have pods, the wanted one first.
+    /// The revisions that have pods, the active one first.
     pub fn revisions(&self, connections: &BTreeMap<String, i64>) -> Vec<RevisionStatus> {
         let mut by_hash: BTreeMap<(bool, &str), RevisionStatus> = BTreeMap::new();
         for pod in &self.pods {
-            let entry = by_hash.entry((pod.revision != self.revision, &pod.revision)).or_default();
+            let entry = by_hash.entry((pod.revision != self.active, &pod.revision)).or_default();
             entry.hash.clone_from(&pod.revision);
             entry.image.clone_from(&pod.image);
             entry.replicas += 1;
@@ -104,14 +153,13 @@ impl Fleet {
         by_hash.into_values().map(|revision| RevisionStatus { state: self.state(&revision), ..revision }).collect()
     }
 
-    /// With a rolling update, connections go to every ready pod; what is not of the wanted revision is on its way out.
     fn state(&self, revision: &RevisionStatus) -> RevisionState {
-        let wanted = revision.hash == self.revision;
-        match (wanted, self.deadline_exceeded) {
-            (false, _) => RevisionState::Draining,
-            (true, true) => RevisionState::Failed,
-            (true, false) if revision.ready > 0 => RevisionState::Active,
-            (true, false) => RevisionState::Surging,
+        let (wanted, active) = (revision.hash == self.revision, revision.hash == self.active);
+        match () {
+            () if wanted && self.deadline_exceeded => RevisionState::Failed,
+            () if active && (revision.ready > 0 || !wanted) => RevisionState::Active,
+            () if wanted => RevisionState::Surging,
+            () => RevisionState::Draining,
         }
     }
 }
@@ -120,7 +168,15 @@ fn count<'a>(pods: impl Iterator<Item = &'a Gateway>) -> i32 {
     i32::try_from(pods.count()).unwrap_or(i32::MAX)
 }
 
-fn gateway(pod: &Pod) -> Option<Gateway> {
+/// The gateways that run or are to run, by name.
+pub fn gateways(pods: &[Arc<Pod>]) -> Vec<Gateway> {
+    let mut gateways: Vec<_> = pods.iter().filter_map(|pod| gateway(pod)).collect();
+    gateways.sort_by(|a, b| a.name.cmp(&b.name));
+    gateways
+}
+
+/// What is to be known of a pod; `None` of one that has ended.
+pub fn gateway(pod: &Pod) -> Option<Gateway> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
     if matches!(phase, "Succeeded" | "Failed") {
@@ -133,6 +189,7 @@ fn gateway(pod: &Pod) -> Option<Gateway> {
         name: pod.name_any(),
         revision: pod.labels().get(labels::REVISION).cloned().unwrap_or_default(),
         image: container.image.clone().unwrap_or_default(),
+        node: spec.node_name.clone(),
         ready: condition(pod, "Ready").is_some_and(|(status, _)| status == "True"),
         running: state.and_then(|state| state.state.as_ref()).is_some_and(|state| state.running.is_some()),
         terminating: pod.metadata.deletion_timestamp.is_some(),
@@ -181,17 +238,17 @@ fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<(&'a str, &'a str)> {
     Some((&found.status, found.message.as_deref().unwrap_or_default()))
 }
 
-fn rolled_out(deployment: &Deployment, wanted: i32) -> bool {
-    let Some(status) = &deployment.status else { return false };
-    let observed = status.observed_generation == deployment.metadata.generation;
+/// Gateways that have been ready for long enough; 0 while the status is older than the spec, or while a template is put back.
+pub fn available(deployment: &Deployment) -> i32 {
+    let Some(status) = &deployment.status else { return 0 };
     let count = |number: Option<i32>| number.unwrap_or_default();
-    observed
-        && count(status.updated_replicas) >= wanted
-        && count(status.replicas) == count(status.updated_replicas)
-        && count(status.available_replicas) >= wanted
+    let observed = status.observed_generation == deployment.metadata.generation;
+    let whole = count(status.replicas) == count(status.updated_replicas);
+    if observed && whole { count(status.available_replicas) } else { 0 }
 }
 
-fn deadline_exceeded(deployment: &Deployment) -> bool {
+/// Whether its gateways did not come up within its deadline.
+pub fn deadline_exceeded(deployment: &Deployment) -> bool {
     deployment_condition(deployment, "Progressing").is_some_and(|(reason, _)| reason == "ProgressDeadlineExceeded")
 }
 

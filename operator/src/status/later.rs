@@ -1,9 +1,7 @@
 //! Fields that are accepted but whose behaviour is not there yet. Naming them is what keeps anybody from being fooled.
 
 use wscluster_crds::WsClusterSpec;
-use wscluster_crds::spec::{
-    Cookie, Observability, Presence, Rebalance, Rollout, RolloutStrategy, Service, StickinessMode,
-};
+use wscluster_crds::spec::RolloutStrategy;
 
 /// Fields that are not in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,61 +12,16 @@ pub struct Later {
     pub defaults: Vec<&'static str>,
 }
 
-/// The fields of a spec that are not in force.
-pub fn of(spec: &WsClusterSpec) -> Later {
-    Later { set: set(spec), defaults: defaults(spec) }
-}
+/// What gateways of an earlier version do not know.
+const OF_NEWER_GATEWAYS: &str = "spec.service.stickiness.cookie and spec.service.trustedProxies (with the next rollout: these gateways are of an earlier version)";
 
-fn set(spec: &WsClusterSpec) -> Vec<&'static str> {
-    let named = |fields: &[(bool, &'static str)]| -> Vec<&'static str> {
-        fields.iter().filter(|(set, _)| *set).map(|(_, field)| *field).collect()
-    };
-    let mut fields = named(&[
-        (spec.autoscaling.is_some(), "spec.autoscaling"),
-        (spec.route.is_some(), "spec.route"),
-        (spec.rebalance != Rebalance::default(), "spec.rebalance"),
-    ]);
-    fields.extend(named(&service(&spec.service)));
-    fields.extend(named(&rollout(&spec.rollout)));
-    fields.extend(named(&observability(&spec.observability)));
-    fields
-}
-
-fn service(service: &Service) -> [(bool, &'static str); 2] {
-    [
-        (service.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some()), "spec.service.tls.secretName"),
-        (service.stickiness.cookie != Cookie::default(), "spec.service.stickiness.cookie"),
-    ]
-}
-
-fn rollout(rollout: &Rollout) -> [(bool, &'static str); 3] {
-    let default = Rollout::default();
-    [
-        (rollout.strategy != RolloutStrategy::Auto, "spec.rollout.strategy"),
-        (rollout.session_loss_budget != default.session_loss_budget, "spec.rollout.sessionLossBudget"),
-        (rollout.auto_pause != default.auto_pause, "spec.rollout.autoPause"),
-    ]
-}
-
-fn observability(observability: &Observability) -> [(bool, &'static str); 3] {
-    [
-        (observability.pod_monitor == Presence::Enabled, "spec.observability.podMonitor"),
-        (observability.prometheus_rule == Presence::Enabled, "spec.observability.prometheusRule"),
-        (observability.otlp_endpoint.is_some(), "spec.observability.otlpEndpoint"),
-    ]
-}
-
-fn defaults(spec: &WsClusterSpec) -> Vec<&'static str> {
-    let observability = &spec.observability;
-    let promised = [
-        (spec.service.stickiness.mode == StickinessMode::Cookie, "spec.service.stickiness.mode Cookie"),
-        (spec.rebalance == Rebalance::default() && spec.rebalance.enabled, "spec.rebalance"),
-        (spec.rollout.strategy == RolloutStrategy::Auto, "spec.rollout.strategy Auto (a rolling update is done)"),
-        (observability.pod_monitor == Presence::Auto, "spec.observability.podMonitor auto"),
-        (observability.prometheus_rule == Presence::Auto, "spec.observability.prometheusRule auto"),
-        (observability.dashboards, "spec.observability.dashboards"),
-    ];
-    promised.into_iter().filter(|(promised, _)| *promised).map(|(_, field)| field).collect()
+/// The fields of a spec that are not in force. `older`: the gateways that clients come to are of an earlier version.
+pub fn of(spec: &WsClusterSpec, older: bool) -> Later {
+    let in_place = spec.rollout.strategy == RolloutStrategy::InPlace;
+    Later {
+        set: in_place.then_some("spec.rollout.strategy InPlace (a surge is done)").into_iter().collect(),
+        defaults: older.then_some(OF_NEWER_GATEWAYS).into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -76,29 +29,15 @@ mod tests {
     use super::*;
 
     fn set_in(yaml: &str) -> Vec<&'static str> {
-        of(&serde_yaml::from_str(yaml).unwrap()).set
+        of(&serde_yaml::from_str(yaml).unwrap(), false).set
     }
 
     #[test]
     fn every_field_without_behaviour_is_named() {
         let redis = "redis: {url: 'redis://r:6379'}\n";
         assert!(set_in(redis).is_empty());
-        for (yaml, field) in [
-            ("autoscaling: {minReplicas: 1, maxReplicas: 2, targetConnections: 5}", "spec.autoscaling"),
-            ("route: {ingress: {host: a.example}}", "spec.route"),
-            ("rebalance: {enabled: false}", "spec.rebalance"),
-            ("service: {tls: {secretName: t}}", "spec.service.tls.secretName"),
-            ("service: {stickiness: {cookie: {name: c}}}", "spec.service.stickiness.cookie"),
-            ("rollout: {strategy: InPlace}", "spec.rollout.strategy"),
-            ("rollout: {strategy: Surge}", "spec.rollout.strategy"),
-            ("rollout: {sessionLossBudget: 5}", "spec.rollout.sessionLossBudget"),
-            ("rollout: {autoPause: false}", "spec.rollout.autoPause"),
-            ("observability: {podMonitor: enabled}", "spec.observability.podMonitor"),
-            ("observability: {prometheusRule: enabled}", "spec.observability.prometheusRule"),
-            ("observability: {otlpEndpoint: 'http://o'}", "spec.observability.otlpEndpoint"),
-        ] {
-            assert_eq!(set_in(&format!("{redis}{yaml}")), [field], "{yaml}");
-        }
+        let in_place = set_in(&format!("{redis}rollout: {{strategy: InPlace}}"));
+        assert_eq!(in_place, ["spec.rollout.strategy InPlace (a surge is done)"]);
     }
 
     #[test]
@@ -107,11 +46,20 @@ mod tests {
         for yaml in [
             "service: {tls: {certificateArn: 'arn:x'}}",
             "service: {stickiness: {mode: SourceIP}}",
+            "service: {stickiness: {cookie: {name: c}}}",
+            "service: {tls: {secretName: t}}",
+            "route: {ingress: {host: a.example}}",
             "rollout: {maxSurge: 1}",
+            "rebalance: {enabled: false}",
+            "rebalance: {thresholdPercent: 50}",
+            "rollout: {strategy: Surge}",
+            "autoscaling: {minReplicas: 1, maxReplicas: 2, targetConnections: 5}",
+            "rollout: {sessionLossBudget: 5, autoPause: false}",
             "limits: {burst: 5}",
             "auth: {jwt: {algorithms: [HS256], secretRef: {name: a, key: b}}}",
             "auth: {apiKeySecretRef: {name: a, key: b}}",
-            "observability: {podMonitor: disabled}",
+            "observability: {podMonitor: enabled, prometheusRule: enabled, dashboards: true}",
+            "observability: {otlpEndpoint: 'http://o:4318'}",
         ] {
             assert!(set_in(&format!("{redis}{yaml}")).is_empty(), "{yaml}");
         }

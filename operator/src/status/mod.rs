@@ -3,43 +3,56 @@
 pub mod conditions;
 pub mod fleet;
 pub mod later;
+pub mod monitoring;
 pub mod notices;
 pub mod problems;
+pub mod rollout;
+pub mod route;
+pub mod scaling;
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use wscluster_crds::names::ClusterName;
 use wscluster_crds::spec::ServiceType;
-use wscluster_crds::status::{RedisStatus, RolloutStatus, WsClusterStatus};
+use wscluster_crds::status::{RebalanceStatus, RedisStatus, WsClusterStatus};
 use wscluster_crds::{WsCluster, labels};
 
 use crate::budget::Budget;
+use crate::desired::{pod, workload};
+use crate::kinds::Kind;
 use crate::observe::Observed;
+use crate::rollout::Phase;
 use crate::secrets::Address;
 use crate::streams::report::Reachability;
 use fleet::Fleet;
+use rollout::Accounts;
 
 /// The status that a cluster should show.
 pub fn of(
     cluster: &WsCluster,
     observed: &Observed,
     fleet: &Fleet,
+    accounts: &Accounts,
     budget: &Budget,
     deleting: Option<&str>,
 ) -> WsClusterStatus {
     let old = cluster.status.clone().unwrap_or_default();
     let endpoint = endpoint(cluster, observed);
-    let problems = problems::of(cluster, observed, fleet);
-    let later = later::of(&cluster.spec);
+    let route = route::of(cluster, observed);
+    let mut problems = problems::of(cluster, observed, fleet);
+    problems.extend(route.as_ref().and_then(route::Route::problem));
+    problems.extend(monitoring::problems(cluster, observed));
+    let later = later::of(&cluster.spec, older(cluster, observed, &fleet.active));
+    let rollout = accounts.status(&old, fleet, observed.gateways.connections().values().sum(), observed.now);
     let facts = conditions::Facts {
         cluster,
         observed,
         fleet,
+        rollout: &rollout,
         problems: &problems,
         later: &later,
+        route: route.as_ref(),
         endpoint: endpoint.as_deref(),
         deleting,
     };
@@ -49,13 +62,15 @@ pub fn of(
         observed_generation: cluster.metadata.generation,
         replicas: i32::try_from(fleet.staying().count()).unwrap_or(i32::MAX),
         ready_replicas: fleet.ready(),
-        ready: Some(format!("{}/{}", fleet.ready(), fleet.wanted)),
-        selector: Some(selector(cluster, &fleet.revision)),
+        ready: Some(format!("{}/{}", fleet.serving(), fleet.wanted)),
+        selector: Some(selector(cluster, &fleet.active)),
         connections: connections.values().sum(),
-        active_revision: Some(fleet.revision.clone()),
+        active_revision: Some(fleet.active.clone()),
         phase: Some(phase(cluster, fleet, !problems.is_empty(), deleting.is_some()).to_owned()),
         revisions: fleet.revisions(&connections),
-        rollout: Some(rollout(&old, observed, fleet, &connections)),
+        gateways: accounts.gateways.clone(),
+        rollout: Some(rollout),
+        rebalance: rebalance(&old, observed),
         redis: redis(&old, observed),
         effective: Some(budget.status()),
         conditions: conditions::conditions(verdicts, &old.conditions, cluster.metadata.generation, observed.now),
@@ -64,9 +79,15 @@ pub fn of(
 }
 
 fn selector(cluster: &WsCluster, revision: &str) -> String {
-    let mut pairs = labels::selector(&cluster.name_any());
-    pairs.insert(labels::REVISION.to_owned(), revision.to_owned());
+    let pairs = labels::serving_selector(&cluster.name_any(), revision);
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Whether the gateways of a revision are of a version that has no peer port.
+fn older(cluster: &WsCluster, observed: &Observed, revision: &str) -> bool {
+    let Ok(name) = ClusterName::parse(&cluster.name_any()) else { return false };
+    let live = observed.children.get(&(Kind::Deployment, name.deployment(revision)));
+    live.and_then(workload::kept).is_some_and(|kept| !pod::has_peer_port(&kept.template))
 }
 
 fn phase(cluster: &WsCluster, fleet: &Fleet, problems: bool, deleting: bool) -> &'static str {
@@ -75,9 +96,16 @@ fn phase(cluster: &WsCluster, fleet: &Fleet, problems: bool, deleting: bool) -> 
         () if cluster.spec.paused => "Paused",
         () if problems => "Degraded",
         () if fleet.rolled_out => "Running",
-        () if fleet.ready() == 0 => "Pending",
+        () if fleet.serving() == 0 => "Pending",
+        () if fleet.phase == Phase::ScalingIn => "ScalingIn",
         () => "RollingOut",
     }
+}
+
+fn rebalance(old: &WsClusterStatus, observed: &Observed) -> Option<RebalanceStatus> {
+    let from: Vec<_> = observed.gateways.giving.iter().cloned().collect();
+    let began = || old.rebalance.as_ref().map_or_else(|| Time(observed.now), |before| before.started_at.clone());
+    (!from.is_empty()).then(|| RebalanceStatus { started_at: began(), from })
 }
 
 fn redis(old: &WsClusterStatus, observed: &Observed) -> Option<RedisStatus> {
@@ -97,36 +125,9 @@ fn redis(old: &WsClusterStatus, observed: &Observed) -> Option<RedisStatus> {
     }
 }
 
-/// Follows a rolling update from the outside: when it began, and when all gateways were of the wanted revision.
-fn rollout(
-    old: &WsClusterStatus,
-    observed: &Observed,
-    fleet: &Fleet,
-    connections: &BTreeMap<String, i64>,
-) -> RolloutStatus {
-    let now = Time(Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now));
-    let current = old.rollout.clone().filter(|rollout| rollout.to.as_deref() == Some(&fleet.revision));
-    let rollout = current.unwrap_or_else(|| RolloutStatus {
-        from: old.active_revision.clone().filter(|revision| *revision != fleet.revision),
-        to: Some(fleet.revision.clone()),
-        started_at: Some(now.clone()),
-        sessions_at_start: connections.values().sum(),
-        ..RolloutStatus::default()
-    });
-    let phase = match (fleet.rolled_out, fleet.deadline_exceeded) {
-        (true, _) => "Complete",
-        (false, true) => "Failed",
-        // A pod that is replaced later, or a change of scale, does not open the rollout again.
-        (false, false) if rollout.finished_at.is_some() => "Complete",
-        (false, false) => "Surging",
-    };
-    let finished_at = rollout.finished_at.clone().or_else(|| (phase == "Complete").then_some(now));
-    RolloutStatus { phase: phase.to_owned(), finished_at, ..rollout }
-}
-
 /// Where clients connect: the load balancer's address, or the Service's name within the cluster.
 fn endpoint(cluster: &WsCluster, observed: &Observed) -> Option<String> {
-    let service: Service = observed.typed(crate::kinds::Kind::Service)?;
+    let service: Service = observed.typed(Kind::Service)?;
     let spec = &cluster.spec.service;
     let host = match spec.type_ {
         ServiceType::LoadBalancer => balanced_address(&service)?,
@@ -134,8 +135,7 @@ fn endpoint(cluster: &WsCluster, observed: &Observed) -> Option<String> {
             format!("{}.{}.svc", cluster.name_any(), cluster.namespace().unwrap_or_default())
         }
     };
-    let secure = spec.tls.as_ref().is_some_and(|tls| tls.certificate_arn.is_some());
-    let (scheme, usual) = if secure { ("wss", 443) } else { ("ws", 80) };
+    let (scheme, usual) = if spec.tls.is_some() { ("wss", 443) } else { ("ws", 80) };
     let port = spec.effective_port();
     let port = if port == usual { String::new() } else { format!(":{port}") };
     Some(format!("{scheme}://{host}{port}/ws"))

@@ -2,7 +2,7 @@
 //! operator, which finds its old status, says nothing twice.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use wscluster_crds::status::condition as types;
+use wscluster_crds::status::{RebalanceStatus, condition as types};
 
 /// One Event to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,18 @@ pub fn transitions(old: &[Condition], new: &[Condition]) -> Vec<Notice> {
         .collect()
 }
 
+/// What there is to tell of a rebalance that began or ended.
+pub fn rebalance(old: Option<&RebalanceStatus>, new: Option<&RebalanceStatus>) -> Option<Notice> {
+    match (old, new) {
+        (None, Some(new)) => {
+            let note = format!("Surplus sessions move to gateways that have fewer, from {}", new.from.join(", "));
+            Some(Notice::normal("Rebalancing", "Rebalance", note))
+        }
+        (Some(_), None) => Some(Notice::normal("Rebalanced", "Rebalance", "No surplus sessions are moved any more")),
+        _ => None,
+    }
+}
+
 fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
 }
@@ -62,6 +74,8 @@ fn notice(before: Option<&Condition>, now: &Condition, degraded: Option<&str>) -
         (types::PROGRESSING, "True", "Draining") => Some(Notice::normal("Draining", "Delete", message)),
         (types::PROGRESSING, "False", "Complete") => Some(Notice::normal("RolloutComplete", "Roll", message)),
         (types::PROGRESSING, "False", "Paused") => Some(Notice::normal("Paused", "Observe", message)),
+        (types::SCALING_ACTIVE, "True", _) if !was("True") => Some(Notice::normal("ScalingActive", "Scale", message)),
+        (types::SCALING_ACTIVE, "False", reason) => Some(Notice::warning(reason, "Scale", message)),
         (types::REDIS_REACHABLE, "True", _) => Some(Notice::normal("RedisConnected", "Check", message)),
         // A missing Secret or the worst problem is told by Degraded already.
         (types::REDIS_REACHABLE, "False", reason)
@@ -124,5 +138,18 @@ mod tests {
             [condition("Degraded", "True", "NameTaken"), condition("RedisReachable", "False", "ConnectionFailed")];
         let told = reasons(&[], &new);
         assert_eq!(told, [(true, "NameTaken".to_owned()), (true, "RedisConnectionFailed".to_owned())]);
+    }
+
+    #[test]
+    fn a_rebalance_is_told_of_when_it_begins_and_when_it_ends() {
+        let giving = |from: &[&str]| RebalanceStatus {
+            started_at: Time(Timestamp::UNIX_EPOCH),
+            from: from.iter().map(|pod| (*pod).to_owned()).collect(),
+        };
+        let (two, one) = (giving(&["a", "b"]), giving(&["a"]));
+        let began = rebalance(None, Some(&two)).unwrap();
+        assert_eq!(began.note, "Surplus sessions move to gateways that have fewer, from a, b");
+        assert_eq!((rebalance(Some(&two), Some(&one)), rebalance(None, None)), (None, None));
+        assert_eq!(rebalance(Some(&one), None).unwrap().reason, "Rebalanced");
     }
 }

@@ -3,7 +3,10 @@
 use wscluster_crds::WsCluster;
 
 use super::fleet::{Fleet, Trouble};
+use crate::desired::ring::{SHORTEST_SECRET, Signing};
 use crate::observe::Observed;
+use crate::references::Lack;
+use crate::rollout::Hold;
 use crate::secrets::Address;
 use crate::streams::report::{Fault, Reachability};
 
@@ -22,9 +25,13 @@ pub fn of(cluster: &WsCluster, observed: &Observed, fleet: &Fleet) -> Vec<Proble
     found.extend(observed.name_taken(cluster).into_iter().map(|message| Problem { reason: "NameTaken", message }));
     found.extend(observed.failures.iter().map(|failure| Problem { reason: "ApplyFailed", message: failure.clone() }));
     found.extend(missing_secret(&observed.address));
+    found.extend(observed.lacking.iter().map(lacking));
+    found.extend(signing_key(cluster, observed));
     found.extend(redis(cluster, observed));
     found.extend(pods(fleet));
     found.extend(deadline(fleet));
+    found.extend(lost(fleet));
+    found.extend(silent(fleet));
     found
 }
 
@@ -46,6 +53,23 @@ pub fn missing_secret(address: &Address) -> Option<Problem> {
         }
     };
     Some(Problem { reason: "SecretNotFound", message })
+}
+
+fn lacking(lack: &Lack) -> Problem {
+    Problem { reason: "SecretNotFound", message: lack.to_string() }
+}
+
+/// A key that is missing is told of as lacking.
+fn signing_key(cluster: &WsCluster, observed: &Observed) -> Option<Problem> {
+    let named = cluster.spec.service.stickiness.cookie.signing_key_secret_ref.as_ref()?;
+    let lacks = observed.lacking.iter().any(|lack| lack.reference.name == named.name);
+    (observed.signing == Signing::Unknown && !lacks).then(|| Problem {
+        reason: "SigningKeyTooShort",
+        message: format!(
+            "Key {:?} of Secret {:?} that spec.service.stickiness.cookie.signingKeySecretRef names has fewer than {SHORTEST_SECRET} bytes, and cookies are signed with the key before it: put 32 random bytes or more there, for example from: openssl rand -base64 48",
+            named.key, named.name
+        ),
+    })
 }
 
 fn redis(cluster: &WsCluster, observed: &Observed) -> Option<Problem> {
@@ -133,6 +157,22 @@ fn deadline(fleet: &Fleet) -> Option<Problem> {
         message: format!(
             "Revision {} did not come up within spec.rollout.progressDeadlineSeconds; the gateways that are ready go on. Mend the cause, or set spec back to what it was",
             fleet.revision
+        ),
+    })
+}
+
+fn lost(fleet: &Fleet) -> Option<Problem> {
+    let stopped = (fleet.hold == Some(Hold::LossBudget)).then(|| fleet.stopped())?;
+    Some(Problem { reason: "SessionsLost", message: stopped.unwrap_or_default() })
+}
+
+fn silent(fleet: &Fleet) -> Option<Problem> {
+    let first = fleet.silent.first()?;
+    Some(Problem {
+        reason: "GatewaySilent",
+        message: format!(
+            "Gateways that should drain do not answer on their admin port ({}, for example {first}); they are removed when their drain deadline has passed. See: kubectl logs {first}, and whether a network policy keeps the operator out",
+            pods_in_words(fleet.silent.len())
         ),
     })
 }

@@ -2,16 +2,19 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use wscluster_crds::{WsCluster, WsClusterStatus};
 use wscluster_operator::config::Defaults;
+use wscluster_operator::desired::monitors::Monitoring;
+use wscluster_operator::desired::ring::Signing;
 use wscluster_operator::kinds::Kind;
 use wscluster_operator::observe::Observed;
 use wscluster_operator::plan::{FINALIZER, Plan, plan, writes};
+use wscluster_operator::scalers::Scalers;
 use wscluster_operator::secrets::Address;
 use wscluster_operator::streams::report::{Reachability, Report};
 use wscluster_operator::{gateways, revision};
@@ -22,7 +25,12 @@ pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";
 pub(crate) const NOW: i64 = 1_767_225_600;
 
 pub(crate) fn defaults() -> Defaults {
-    Defaults { gateway_image: "gateway:1".to_owned(), operator_namespace: "wscluster-system".to_owned() }
+    Defaults {
+        gateway_image: "gateway:1".to_owned(),
+        operator_namespace: "wscluster-system".to_owned(),
+        monitor_labels: BTreeMap::new(),
+        dashboard_label: ("grafana_dashboard".to_owned(), "1".to_owned()),
+    }
 }
 
 /// A WsCluster named `chat`, finalizer on, with a plain spec and what `yaml` adds to it.
@@ -45,6 +53,7 @@ pub(crate) fn nothing() -> Observed {
         versions: BTreeMap::new(),
         contested: BTreeMap::new(),
         pods: Vec::new(),
+        cordoned: BTreeSet::new(),
         address: Address::Known("redis://redis:6379".to_owned()),
         redis: Report {
             host: "redis:6379".to_owned(),
@@ -53,6 +62,11 @@ pub(crate) fn nothing() -> Observed {
         },
         gateways: gateways::Report::default(),
         entropy: [[1; 32], [2; 32], [3; 32]],
+        signing: Signing::Generated,
+        lacking: Vec::new(),
+        http_routes: None,
+        scalers: Scalers::default(),
+        monitoring: Monitoring::default(),
         failures: Vec::new(),
     }
 }
@@ -61,14 +75,16 @@ pub(crate) fn nothing() -> Observed {
 pub(crate) fn everything(cluster: &WsCluster) -> Observed {
     let mut observed = nothing();
     let defaults = defaults();
-    let wanted = writes::wanted(cluster, &observed, &defaults).expect("a valid name");
+    let mut wanted = writes::wanted(cluster, &observed, &defaults).expect("a valid name");
+    wanted.fleets[0].activated_at = Some(observed.now);
     for object in wanted.objects() {
         let mut live = object.body;
         live["metadata"]["resourceVersion"] = json!("7");
         live["metadata"]["uid"] = json!(format!("uid-of-{}", object.kind.as_str()));
         live["metadata"]["generation"] = json!(1);
-        observed.versions.insert(object.kind, "7".to_owned());
-        observed.children.insert(object.kind, live);
+        let key = (object.kind, object.name);
+        observed.versions.insert(key.clone(), "7".to_owned());
+        observed.children.insert(key, live);
     }
     observed
 }
@@ -81,18 +97,27 @@ pub(crate) fn running(cluster: &WsCluster) -> Observed {
     for number in 0..replicas {
         let name = format!("chat-gateway-{number}");
         observed.pods.push(ready_pod(cluster, &name));
-        observed.gateways.answers.insert(name, gateways::Answer { connections: 100 });
+        observed.gateways.answers.insert(name, gateways::Answer { connections: 100, ..Default::default() });
     }
     if cluster.spec.service.type_ == wscluster_crds::spec::ServiceType::LoadBalancer {
-        observed.children.get_mut(&Kind::Service).expect("a Service")["status"] =
-            json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
+        live(&mut observed, Kind::Service)["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
     }
     observed
 }
 
+/// Name of the Deployment of the revision that a cluster asks for.
+pub(crate) fn deployment_name(cluster: &WsCluster) -> String {
+    format!("chat-gateway-{}", revision::hash(&cluster.spec))
+}
+
+/// The live object of a kind of which there is one.
+pub(crate) fn live(observed: &mut Observed, kind: Kind) -> &mut Value {
+    observed.children.iter_mut().find(|((other, _), _)| *other == kind).expect("the object is there").1
+}
+
 /// Has the Deployment say that it is done.
 pub(crate) fn rolled_out(observed: &mut Observed, replicas: i32) {
-    observed.children.get_mut(&Kind::Deployment).expect("a Deployment")["status"] = json!({
+    live(observed, Kind::Deployment)["status"] = json!({
         "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
         "readyReplicas": replicas, "availableReplicas": replicas,
     });
@@ -133,6 +158,7 @@ pub(crate) fn pod(cluster: &WsCluster, name: &str, status: &Value) -> Arc<Pod> {
     let labels = json!({
         "wscluster.dev/cluster": "chat",
         "wscluster.dev/revision": revision::hash(&cluster.spec),
+        "wscluster.dev/serving": "true",
     });
     let pod = json!({
         "metadata": {"name": name, "namespace": "default", "labels": labels},

@@ -15,7 +15,7 @@ use crate::frame::{self, Kind};
 use crate::options::Options;
 use crate::payload::{self, Reader, Stamp};
 use crate::recorder::Recorder;
-use crate::subject::Meaning;
+use crate::subject::{self, Meaning};
 
 const BUFFER: usize = 256 * 1024;
 const EVENTS: usize = 512;
@@ -28,7 +28,7 @@ pub(crate) struct Engine {
     timer: TimerFd,
     armed: u64,
     started: Instant,
-    request: Vec<u8>,
+    host: String,
     /// Members first, room by room; then publishers. `None` is one that was closed.
     connections: Vec<Option<Connection>>,
     buffer: Vec<u8>,
@@ -41,6 +41,12 @@ pub(crate) struct Engine {
     pub(crate) recorder: Recorder,
     /// Connections where they are to be.
     pub(crate) live: u32,
+    /// Connections that did not get so far.
+    pub(crate) failed: u32,
+    /// Why the first of them did not.
+    pub(crate) first_failure: String,
+    /// Whether failures are expected: the server may not be ready.
+    pub(crate) scouting: bool,
     /// Refusals and connections that the server closed.
     pub(crate) refused: u64,
     /// Microseconds from the connect to the room joined.
@@ -57,7 +63,7 @@ impl Engine {
             timer,
             armed: 0,
             started: Instant::now(),
-            request: options.subject.request(&options.address.to_string()).into_bytes(),
+            host: options.address.to_string(),
             connections: Vec::new(),
             buffer: vec![0; BUFFER],
             scratch: Vec::new(),
@@ -66,6 +72,9 @@ impl Engine {
             published: 0,
             recorder: Recorder::new(0, options.readers()),
             live: 0,
+            failed: 0,
+            first_failure: String::new(),
+            scouting: false,
             refused: 0,
             joined: Histogram::new_with_bounds(1, 600_000_000, 3)?,
             options,
@@ -83,13 +92,25 @@ impl Engine {
 
     /// Opens the next connection.
     pub(crate) fn open(&mut self) -> Result<()> {
-        let index = self.connections.len() as u32;
+        self.connections.push(None);
+        self.open_at(self.opened() - 1, self.now())
+    }
+
+    /// Opens a connection that is not there, as one that was to be begun at that time.
+    pub(crate) fn open_at(&mut self, index: u32, begun: u64) -> Result<()> {
         let room = (index < self.options.sessions()).then(|| index / self.options.members);
-        let connection = Connection::open(self.options.address, index, room, self.now())?;
+        let connection = Connection::open(self.options.address, index, room, begun)?;
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         self.epoll.add(connection.stream(), EpollEvent::new(flags, u64::from(index)))?;
-        self.connections.push(Some(connection));
+        self.connections[index as usize] = Some(connection);
         Ok(())
+    }
+
+    /// Ends the connections of all members at once, without a farewell.
+    pub(crate) fn drop_members(&mut self) {
+        for connection in &mut self.connections[..self.options.sessions() as usize] {
+            self.live -= u32::from(connection.take().is_some_and(|connection| connection.stage == Stage::Live));
+        }
     }
 
     /// Connections opened so far.
@@ -142,6 +163,12 @@ impl Engine {
                 self.refused += 1;
                 self.live -= 1;
             }
+            Err(error) if self.scouting || self.options.count_failures => {
+                self.failed += 1;
+                if self.first_failure.is_empty() {
+                    self.first_failure = format!("{error:#}");
+                }
+            }
             Err(error) => {
                 return Err(error.context(format!("connection {index} of {:?}", self.options.subject)));
             }
@@ -176,8 +203,13 @@ impl Engine {
             if !flags.contains(EpollFlags::EPOLLOUT) {
                 return Ok(());
             }
+            if connection.room.is_none() && self.options.subject.publishes_by_http() {
+                self.arrived(connection);
+                return Ok(());
+            }
             connection.stage = Stage::Upgrading;
-            connection.send(&self.request)?;
+            let request = self.options.subject.request(&self.host, connection.room, self.options.echo);
+            connection.send(request.as_bytes())?;
         } else if flags.contains(EpollFlags::EPOLLOUT) {
             connection.flush()?;
         }
@@ -195,6 +227,10 @@ impl Engine {
     /// Takes all whole frames; returns their bytes.
     fn understand(&mut self, connection: &mut Connection, bytes: &[u8]) -> Result<usize> {
         let mut used = 0;
+        if connection.room.is_none() && self.options.subject.publishes_by_http() {
+            self.refused += subject::refusals(bytes);
+            return Ok(bytes.len());
+        }
         if connection.stage == Stage::Upgrading {
             let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(0) };
             ensure!(bytes.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(bytes));
@@ -202,6 +238,9 @@ impl Engine {
             connection.stage = Stage::Joining;
             if let Some(greeting) = self.options.subject.greeting(connection.room) {
                 self.send(connection, &greeting)?;
+            }
+            if self.options.subject.is_live_at_once() {
+                self.arrived(connection);
             }
         }
         let now = self.now();
@@ -229,16 +268,19 @@ impl Engine {
         let text = std::str::from_utf8(text).context("a text frame that is no text")?;
         match self.options.subject.understand(text, connection.room) {
             Meaning::Answer(answer) => self.send(connection, &answer)?,
-            Meaning::Live if connection.stage == Stage::Joining => {
-                connection.stage = Stage::Live;
-                self.live += 1;
-                self.joined.saturating_record((now - connection.begun) / 1000);
-            }
+            Meaning::Live if connection.stage == Stage::Joining => self.arrived(connection),
             Meaning::Live | Meaning::Nothing => {}
             Meaning::Refused if connection.stage == Stage::Joining => bail!("refused: {text}"),
             Meaning::Refused => self.refused += 1,
         }
         Ok(())
+    }
+
+    /// It is where it is to be.
+    fn arrived(&mut self, connection: &mut Connection) {
+        connection.stage = Stage::Live;
+        self.live += 1;
+        self.joined.saturating_record(self.now().saturating_sub(connection.begun) / 1000);
     }
 
     fn send(&mut self, connection: &mut Connection, text: &str) -> Result<()> {
@@ -252,12 +294,25 @@ impl Engine {
         let number = self.published;
         self.published += 1;
         let payload = payload::write(Stamp { number, scheduled }, self.options.payload_bytes as usize);
-        let text = self.options.subject.publish(number, room, &payload);
-        let index = (self.options.sessions() + self.next_publisher) as usize;
-        self.next_publisher = (self.next_publisher + 1) % self.options.publishers;
+        let index = self.publisher(room) as usize;
         let mut connection = self.connections[index].take().context("the server closed a publisher's connection")?;
-        self.send(&mut connection, &text)?;
+        if connection.room.is_none() && self.options.subject.publishes_by_http() {
+            connection.send(subject::post(&self.host, room, &payload).as_bytes())?;
+        } else {
+            let text = self.options.subject.publish(number, room, &payload);
+            self.send(&mut connection, &text)?;
+        }
         self.connections[index] = Some(connection);
         Ok(())
+    }
+
+    /// The connection that publishes next to a room.
+    fn publisher(&mut self, room: u32) -> u32 {
+        if self.options.echo {
+            return room * self.options.members;
+        }
+        let index = self.options.sessions() + self.next_publisher;
+        self.next_publisher = (self.next_publisher + 1) % self.options.publishers;
+        index
     }
 }

@@ -10,12 +10,27 @@ mod phases;
 mod recorder;
 mod subject;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut engine = engine::Engine::new(options::Options::parse())?;
     let report = phases::run(&mut engine)?;
     println!("{}", serde_json::to_string(&report)?);
+    if engine.failed > 0 {
+        eprintln!("{} did not get in; the first: {}", engine.failed, engine.first_failure);
+    }
     Ok(())
 }

@@ -33,6 +33,12 @@ pub(crate) struct Options {
     /// Percentage of the members that stop reading once they are in their room.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=90))]
     pub(crate) stalled_percent: u32,
+    /// Each room's first member publishes to its room itself; there are no other publishers then.
+    #[arg(long)]
+    pub(crate) echo: bool,
+    /// A session that does not come into being is counted, and does not end the run.
+    #[arg(long)]
+    pub(crate) count_failures: bool,
     /// Connections that publish.
     #[arg(long, default_value_t = 8)]
     pub(crate) publishers: u32,
@@ -43,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 100)]
     pub(crate) connecting: usize,
     /// What to do once all are connected, in order: idle:SECONDS, rate:MESSAGES_PER_SECOND:SECONDS (open loop),
-    /// saturate:MESSAGES_IN_FLIGHT:SECONDS.
+    /// saturate:MESSAGES_IN_FLIGHT:SECONDS, reconnect:SESSIONS_PER_SECOND (all members at once leave, and come back, open loop).
     #[arg(long = "phase", value_name = "PHASE")]
     pub(crate) phases: Vec<Phase>,
 }
@@ -52,6 +58,11 @@ impl Options {
     /// Sessions that are in a room.
     pub(crate) fn sessions(&self) -> u32 {
         self.rooms * self.members
+    }
+
+    /// Connections that only publish.
+    pub(crate) fn publishers(&self) -> u32 {
+        if self.echo { 0 } else { self.publishers }
     }
 
     /// Whether a session stops reading: the first ones of each room.
@@ -78,6 +89,8 @@ pub(crate) enum Phase {
     Rate { per_second: f64, time: Duration },
     /// As fast as the server delivers, so many messages under way.
     Saturate { in_flight: u32, time: Duration },
+    /// All members leave, and come back at a fixed rate, whatever the server does.
+    Reconnect { per_second: f64 },
 }
 
 impl FromStr for Phase {
@@ -98,7 +111,11 @@ impl FromStr for Phase {
                     count.parse().ok().filter(|count| *count > 0).ok_or("at least one message in flight")?;
                 Ok(Self::Saturate { in_flight, time: time(seconds)? })
             }
-            _ => Err("use idle:SECONDS, rate:PER_SECOND:SECONDS or saturate:IN_FLIGHT:SECONDS".into()),
+            ["reconnect", rate] => Ok(Self::Reconnect { per_second: number(rate)? }),
+            _ => {
+                Err("use idle:SECONDS, rate:PER_SECOND:SECONDS, saturate:IN_FLIGHT:SECONDS or reconnect:PER_SECOND"
+                    .into())
+            }
         }
     }
 }
@@ -113,7 +130,10 @@ mod tests {
         assert_eq!("idle:5".parse(), Ok(Phase::Idle { time }));
         assert_eq!("rate:0.5:5".parse(), Ok(Phase::Rate { per_second: 0.5, time }));
         assert_eq!("saturate:8:5".parse(), Ok(Phase::Saturate { in_flight: 8, time }));
-        for bad in ["", "idle", "idle:0", "rate:5", "rate:-1:5", "rate:inf:5", "saturate:0:5", "burst:1:1"] {
+        assert_eq!("reconnect:2000".parse(), Ok(Phase::Reconnect { per_second: 2000.0 }));
+        for bad in
+            ["", "reconnect:0", "idle", "idle:0", "rate:5", "rate:-1:5", "rate:inf:5", "saturate:0:5", "burst:1:1"]
+        {
             assert!(bad.parse::<Phase>().is_err(), "{bad}");
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::engine::Engine;
-use crate::measure::{Cpu, anonymous_bytes, slab_bytes};
+use crate::measure::{Cpu, anonymous_bytes, open_files, slab_bytes};
 use crate::options::Phase;
 use crate::recorder::Recorder;
 
@@ -19,6 +19,9 @@ const PATIENCE: u64 = 3 * SECOND;
 const LONGEST_BACKLOG: u64 = 15 * SECOND;
 /// Each rate runs for a while before it counts: compilers that work at run time, caches, buffers.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Sessions that are there before the others come.
+const SCOUTS: u32 = 1;
 
 /// Figures by name; the name says the unit.
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
@@ -47,6 +50,7 @@ pub(crate) fn run(engine: &mut Engine) -> Result<Report> {
             Phase::Idle { time } => idle(engine, time, &memory)?,
             Phase::Rate { per_second, time } => rate(engine, per_second, time)?,
             Phase::Saturate { in_flight, time } => saturate(engine, in_flight, time)?,
+            Phase::Reconnect { per_second } => reconnect(engine, per_second)?,
         };
         phases.push(Outcome { figures });
     }
@@ -54,12 +58,13 @@ pub(crate) fn run(engine: &mut Engine) -> Result<Report> {
 }
 
 fn connect(engine: &mut Engine, memory: &Memory) -> Result<Figures> {
-    let total = engine.options().sessions() + engine.options().publishers;
+    let total = engine.options().sessions() + engine.options().publishers();
     let concurrent = engine.options().connecting as u32;
+    scout(engine)?;
     let before = Costs::now(engine)?;
     let (mut progress, mut told) = ((0, engine.now()), engine.now());
-    while engine.live < total {
-        while engine.opened() < total && engine.opened() - engine.live < concurrent {
+    while engine.live + engine.failed < total {
+        while engine.opened() < total && engine.opened() - engine.live - engine.failed < concurrent {
             engine.open()?;
         }
         engine.turn(engine.now() + 100 * MILLISECOND)?;
@@ -67,6 +72,9 @@ fn connect(engine: &mut Engine, memory: &Memory) -> Result<Figures> {
         if engine.live > progress.0 {
             progress = (engine.live, now);
         } else if now - progress.1 > 10 * PATIENCE {
+            if engine.options().count_failures {
+                break; // what is missing is reported
+            }
             bail!("{} of {total} sessions are there, and no more come", engine.live);
         }
         if now - told > 5 * SECOND {
@@ -77,10 +85,90 @@ fn connect(engine: &mut Engine, memory: &Memory) -> Result<Figures> {
     let spent = Costs::now(engine)?.since(&before);
     rest(engine, SECOND)?; // timers and garbage of the handshakes
     let mut figures = memory.per_connection(engine)?;
-    figures.insert("cpuMicrosPerHandshake", spent.server / 1e3 / f64::from(total));
-    figures.insert("handshakesPerSecond", f64::from(total) / spent.seconds);
-    figures.insert("connectP99Ms", engine.joined.value_at_quantile(0.99) as f64 / 1e3);
+    figures.extend(handshakes(engine, &spent, total - SCOUTS, engine.live.saturating_sub(SCOUTS)));
     Ok(figures)
+}
+
+/// The first session comes alone, until it is let in: a server that listens may not have all that it needs yet, and is not
+/// measured for that.
+fn scout(engine: &mut Engine) -> Result<()> {
+    engine.scouting = true;
+    engine.open()?;
+    let until = engine.now() + 10 * PATIENCE;
+    while engine.live < SCOUTS {
+        if engine.now() > until {
+            bail!("not even one session could join: {}", engine.first_failure);
+        }
+        if std::mem::take(&mut engine.failed) > 0 {
+            rest(engine, 20 * MILLISECOND)?;
+            engine.open_at(0, engine.now())?;
+        }
+        engine.turn(engine.now() + 100 * MILLISECOND)?;
+    }
+    engine.scouting = false;
+    engine.first_failure.clear();
+    engine.joined.reset();
+    Ok(())
+}
+
+/// Of so many handshakes, of which so many succeeded.
+fn handshakes(engine: &Engine, spent: &Spent, total: u32, succeeded: u32) -> Figures {
+    let mut figures = spent.percentages();
+    let after = |quantile| engine.joined.value_at_quantile(quantile) as f64 / 1e3;
+    figures.insert("cpuMicrosPerHandshake", spent.server / 1e3 / f64::from(succeeded.max(1)));
+    figures.insert("handshakesPerSecond", f64::from(succeeded) / spent.seconds);
+    figures.insert("connectP50Ms", after(0.5));
+    figures.insert("connectP99Ms", after(0.99));
+    figures.insert("connectMaxMs", after(1.0));
+    figures.insert("failures", f64::from(total.saturating_sub(succeeded)));
+    figures
+}
+
+/// All members leave at once. When the server has noticed they come back, each at its time.
+fn reconnect(engine: &mut Engine, per_second: f64) -> Result<Figures> {
+    let total = engine.options().sessions();
+    leave(engine)?;
+    (engine.failed, engine.refused) = (0, 0);
+    engine.joined.reset();
+    let others = engine.live;
+    let before = Costs::now(engine)?;
+    let begin = engine.now() + MILLISECOND;
+    for index in 0..total {
+        let due = begin + (f64::from(index) / per_second * 1e9) as u64;
+        while engine.now() < due {
+            engine.turn(due)?;
+        }
+        engine.open_at(index, due)?;
+    }
+    let mut progress = (0, engine.now());
+    while engine.live.saturating_sub(others) + engine.failed < total && engine.now() - progress.1 < 10 * PATIENCE {
+        engine.turn(engine.now() + 100 * MILLISECOND)?;
+        if engine.live > progress.0 {
+            progress = (engine.live, engine.now());
+        }
+    }
+    let back = engine.live.saturating_sub(others);
+    if back == 0 {
+        bail!("nobody came back: {}", engine.first_failure);
+    }
+    let spent = Costs::now(engine)?.since(&before);
+    Ok(handshakes(engine, &spent, total, back))
+}
+
+/// Ends all members' connections, and waits until the server has let go of them.
+fn leave(engine: &mut Engine) -> Result<()> {
+    let held = open_files(engine.options().server)?;
+    let before = engine.live;
+    engine.drop_members();
+    let left = held.saturating_sub(u64::from(before - engine.live) * 99 / 100);
+    let until = engine.now() + 10 * PATIENCE;
+    while open_files(engine.options().server)? > left {
+        if engine.now() > until {
+            bail!("the server still holds the connections that its clients have ended");
+        }
+        rest(engine, 20 * MILLISECOND)?;
+    }
+    Ok(())
 }
 
 fn idle(engine: &mut Engine, time: Duration, memory: &Memory) -> Result<Figures> {

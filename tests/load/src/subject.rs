@@ -17,6 +17,11 @@ pub(crate) enum Subject {
     Socketio,
     /// Centrifuge's JSON protocol (<https://centrifugal.dev/docs/transports/client_protocol>).
     Centrifuge,
+    /// nginx with nchan: the room is in the address, a message is published by HTTP, and what is delivered is the payload itself
+    /// (<https://nchan.io/>).
+    Nchan,
+    /// Bun's own `publish`; it speaks as the reference design does.
+    Bun,
 }
 
 /// What a frame means to a session.
@@ -33,13 +38,14 @@ pub(crate) enum Meaning {
 }
 
 impl Subject {
-    /// The handshake's request.
-    pub(crate) fn request(self, host: &str) -> String {
+    /// The handshake's request. With `echo` the session is to publish to its room, too.
+    pub(crate) fn request(self, host: &str, room: Option<u32>, echo: bool) -> String {
         let (path, more) = match self {
-            Self::Wscluster => ("/ws", "Sec-WebSocket-Protocol: wscluster.v1.json\r\n"),
-            Self::Node => ("/ws", ""),
-            Self::Socketio => ("/socket.io/?EIO=4&transport=websocket", ""),
-            Self::Centrifuge => ("/connection/websocket", ""),
+            Self::Wscluster => ("/ws".into(), "Sec-WebSocket-Protocol: wscluster.v1.json\r\n"),
+            Self::Node | Self::Bun => ("/ws".into(), ""),
+            Self::Socketio => ("/socket.io/?EIO=4&transport=websocket".into(), ""),
+            Self::Centrifuge => ("/connection/websocket".into(), ""),
+            Self::Nchan => (nchan_path(room, echo), ""),
         };
         format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -50,10 +56,10 @@ impl Subject {
     /// What a session says first; it need not wait for the server's greeting.
     pub(crate) fn greeting(self, room: Option<u32>) -> Option<String> {
         match (self, room) {
-            (Self::Wscluster | Self::Node, room) => {
+            (Self::Wscluster | Self::Node | Self::Bun, room) => {
                 room.map(|room| format!(r#"{{"type":"subscribe","ref":1,"room":"r{room}"}}"#))
             }
-            (Self::Socketio, _) => None,
+            (Self::Socketio | Self::Nchan, _) => None,
             (Self::Centrifuge, None) => Some(r#"{"id":1,"connect":{}}"#.into()),
             (Self::Centrifuge, Some(room)) => {
                 Some(format!("{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"r{room}\"}}}}"))
@@ -64,16 +70,27 @@ impl Subject {
     /// Understands a frame that is not a delivery.
     pub(crate) fn understand(self, text: &str, room: Option<u32>) -> Meaning {
         match self {
-            Self::Wscluster | Self::Node => own(text, room),
+            Self::Wscluster | Self::Node | Self::Bun => own(text, room),
             Self::Socketio => socketio(text, room),
             Self::Centrifuge => centrifuge(text, room),
+            Self::Nchan => Meaning::Nothing,
         }
     }
 
-    /// A publish.
+    /// Whether a session is where it is to be as soon as it is a WebSocket.
+    pub(crate) fn is_live_at_once(self) -> bool {
+        self == Self::Nchan
+    }
+
+    /// Whether a connection that only publishes does so by HTTP requests, one after another.
+    pub(crate) fn publishes_by_http(self) -> bool {
+        self == Self::Nchan
+    }
+
+    /// A publish over a session's WebSocket.
     pub(crate) fn publish(self, number: u64, room: u32, payload: &str) -> String {
         match self {
-            Self::Wscluster | Self::Node => {
+            Self::Wscluster | Self::Node | Self::Bun => {
                 format!(r#"{{"type":"publish","ref":{number},"room":"r{room}","payload":{payload}}}"#)
             }
             Self::Socketio => format!(r#"42["publish","r{room}",{payload}]"#),
@@ -81,8 +98,27 @@ impl Subject {
             Self::Centrifuge => {
                 format!(r#"{{"id":{},"publish":{{"channel":"r{room}","data":{payload}}}}}"#, number + 3)
             }
+            Self::Nchan => payload.to_owned(),
         }
     }
+}
+
+fn nchan_path(room: Option<u32>, echo: bool) -> String {
+    format!("/{}/r{}", if echo { "echo" } else { "sub" }, room.unwrap_or(0))
+}
+
+/// A publish by HTTP.
+pub(crate) fn post(host: &str, room: u32, payload: &str) -> String {
+    let length = payload.len();
+    format!(
+        "POST /pub/r{room} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{payload}"
+    )
+}
+
+/// How many of the answers in a piece of what was received are refusals.
+pub(crate) fn refusals(bytes: &[u8]) -> u64 {
+    let statuses = memchr::memmem::find_iter(bytes, b"HTTP/1.1 ").filter_map(|at| bytes.get(at + 9));
+    statuses.filter(|digit| matches!(digit, b'4' | b'5')).count() as u64
 }
 
 fn own(text: &str, room: Option<u32>) -> Meaning {
@@ -127,6 +163,15 @@ fn centrifuge(text: &str, room: Option<u32>) -> Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_publishes_are_told_from_others() {
+        let answers =
+            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 202 Accepted\r\n\r\nHTTP/1.1 404 Not";
+        assert_eq!(refusals(answers), 1);
+        assert!(post("h", 7, "{}").starts_with("POST /pub/r7 HTTP/1.1\r\nHost: h\r\n"));
+        assert!(Subject::Nchan.request("h", Some(3), true).starts_with("GET /echo/r3 "));
+    }
 
     #[test]
     fn a_session_is_led_into_its_room() {

@@ -2,9 +2,11 @@
 //!
 //! It does not know whether messages were missing; that is the checker's.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 
-use crate::report::{Latency, Moves, Spread};
+use crate::report::{Detail, Latency, Moves, Spread};
 
 /// Milliseconds (with fractions) since the Unix epoch.
 pub type Millis = f64;
@@ -20,15 +22,28 @@ struct Session {
     worst_delay: f32,
 }
 
+impl Session {
+    /// In milliseconds.
+    fn gap(&self, now: Millis) -> u64 {
+        let broken = self.broken_at.map_or(0.0, |since| (now - since) as f32);
+        self.longest_break.max(self.worst_delay).max(broken).round() as u64
+    }
+}
+
+/// How often each value comes, ascending.
+fn counts(values: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut counts = BTreeMap::new();
+    values.for_each(|value| *counts.entry(value).or_default() += 1);
+    counts.into_iter().collect()
+}
+
 /// Counters over all sessions.
 #[derive(Debug)]
 pub struct Activity {
     sessions: Vec<Session>,
     delays: Histogram<u64>,
-    second: u64,
-    connects_in_second: u64,
-    /// Most reconnects and moves within one second.
-    pub peak_reconnects: u64,
+    /// Reconnects and moves by the second of the clock.
+    reconnects: BTreeMap<u64, u64>,
     /// Rooms that were told to fetch a snapshot.
     pub resyncs: u64,
     /// Connections that ended with no drain notice before.
@@ -45,9 +60,7 @@ impl Activity {
         Self {
             sessions: vec![Session::default(); sessions],
             delays: Histogram::new_with_bounds(1, LONGEST_DELAY, 3).expect("these bounds are valid"),
-            second: 0,
-            connects_in_second: 0,
-            peak_reconnects: 0,
+            reconnects: BTreeMap::new(),
             resyncs: 0,
             without_notice: 0,
             forced: 0,
@@ -59,10 +72,7 @@ impl Activity {
     pub fn connected(&mut self, session: usize, now: Millis) {
         self.sessions[session].connections += 1;
         if self.sessions[session].connections > 1 {
-            let second = (now / 1000.0) as u64;
-            self.connects_in_second = if second == self.second { self.connects_in_second + 1 } else { 1 };
-            self.second = second;
-            self.peak_reconnects = self.peak_reconnects.max(self.connects_in_second);
+            *self.reconnects.entry((now / 1000.0) as u64).or_default() += 1;
         }
     }
 
@@ -102,6 +112,11 @@ impl Activity {
         self.sessions.iter().filter(|session| session.connections > 0 && session.broken_at.is_none()).count()
     }
 
+    /// Most reconnects and moves within one second.
+    pub fn peak_reconnects(&self) -> u64 {
+        self.reconnects.values().copied().max().unwrap_or(0)
+    }
+
     /// Changes of connection: connections after a session's first.
     pub fn moves(&self) -> Moves {
         let moves = || self.sessions.iter().map(|session| u64::from(session.connections.saturating_sub(1)));
@@ -121,17 +136,18 @@ impl Activity {
     /// Each session's gap: the longest time without a connection that served it, or the worst delay of a message, up to
     /// now, over all sessions.
     pub fn gaps(&self, now: Millis) -> Spread {
-        let gap = |session: &Session| {
-            let broken = session.broken_at.map_or(0.0, |since| (now - since) as f32);
-            session.longest_break.max(session.worst_delay).max(broken)
-        };
-        let mut gaps: Vec<_> = self.sessions.iter().map(gap).collect();
-        gaps.sort_by(f32::total_cmp);
-        let at = |quantile: f64| {
-            let rank = (quantile * gaps.len() as f64).ceil() as usize;
-            gaps.get(rank.saturating_sub(1)).map_or(0, |gap| gap.round() as u64)
-        };
-        Spread { p50: at(0.5), p99: at(0.99), max: at(1.0) }
+        Spread::of(&counts(self.sessions.iter().map(|session| session.gap(now))))
+    }
+
+    /// What the summary is made of.
+    pub fn detail(&self, now: Millis) -> Detail {
+        let stayed = self.sessions.iter().filter(|session| session.connections == 1);
+        Detail {
+            gaps: counts(self.sessions.iter().map(|session| session.gap(now))),
+            stayed_gaps: counts(stayed.map(|session| session.gap(now))),
+            delays: self.delays.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect(),
+            reconnects: self.reconnects.iter().map(|(second, count)| (*second, *count)).collect(),
+        }
     }
 }
 
@@ -178,14 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn the_gaps_of_those_that_stayed_are_told_apart() {
+        let mut activity = Activity::new(3);
+        for session in [0, 1, 1] {
+            activity.connected(session, 0.0);
+        }
+        activity.delivered(0, 0.0, 7.0);
+        activity.delivered(1, 0.0, 90.0);
+        let detail = activity.detail(100.0);
+        assert_eq!((detail.gaps, detail.stayed_gaps), (vec![(0, 1), (7, 1), (90, 1)], vec![(7, 1)]));
+        assert_eq!(detail.delays.iter().map(|(_, count)| count).sum::<u64>(), 2);
+    }
+
+    #[test]
     fn the_peak_counts_within_a_second_of_the_clock() {
         let mut activity = Activity::new(10);
         (0..10).for_each(|session| activity.connected(session, 0.0));
-        assert_eq!(activity.peak_reconnects, 0);
+        assert_eq!(activity.peak_reconnects(), 0);
         for (session, now) in [(0, 1000.0), (1, 1999.0), (2, 2000.0), (3, 2001.0), (4, 2999.0), (5, 7000.0)] {
             activity.connected(session, now);
         }
-        assert_eq!(activity.peak_reconnects, 3);
+        assert_eq!(activity.peak_reconnects(), 3);
+        assert_eq!(activity.detail(8000.0).reconnects, [(1, 2), (2, 3), (7, 1)]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The control port: `GET /status` and `POST /finish`. It only reads the records and passes the wish to finish on.
+//! The control port: `GET /status` and `POST /finish`. It only reads the records and passes the wish to finish on. What it
+//! answers where affinity is proved is `affinity::control`'s.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -77,18 +78,22 @@ impl Control {
     }
 }
 
-/// Serves until `stop`; returns the address that is being listened on, and the server.
+/// What a run answers.
+pub fn routes(control: Control) -> Router {
+    Router::new().route("/status", get(status)).route("/finish", post(finish)).with_state(control)
+}
+
+/// Serves `routes` until `stop`; returns the address that is being listened on, and the server.
 ///
 /// # Errors
 /// If the address cannot be bound.
 pub async fn serve(
     address: SocketAddr,
-    control: Control,
+    routes: Router,
     stop: CancellationToken,
 ) -> std::io::Result<(SocketAddr, impl Future<Output = ()>)> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let routes = Router::new().route("/status", get(status)).route("/finish", post(finish)).with_state(control);
     let server = async move {
         if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::error!(%error, "the control port failed");

@@ -1,17 +1,20 @@
 //! The command `wscluster-probe`: parses, runs, prints, and says by its exit status how it went.
 
 use std::{
+    fmt::Display,
     fs,
     io::{IsTerminal as _, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use wscluster_probe::{Options, Report, Run, Verdict};
+use wscluster_probe::{Options, Run, Verdict, affinity};
 
 const VIOLATED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
@@ -25,7 +28,7 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match probe(options).await.map(|report| report.verdict) {
+    match probe(options).await {
         Ok(Verdict::Ok) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::from(VIOLATED),
         Err(error) => {
@@ -35,11 +38,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn probe(options: Options) -> Result<Report> {
+async fn probe(options: Options) -> Result<Verdict> {
     let finish = CancellationToken::new();
     finish_on_signal(finish.clone())?;
     let json = options.json.clone();
-    Run::new(options, finish).run(|report| print(report, json.as_deref())).await
+    if options.affinity {
+        let report = affinity::run(&options, finish, |report| print(report, json.as_deref())).await?;
+        return Ok(report.verdict);
+    }
+    Ok(Run::new(options, finish).run(|report| print(report, json.as_deref())).await?.verdict)
 }
 
 /// The first signal finishes the run with a report; the second ends it at once.
@@ -62,7 +69,7 @@ fn finish_on_signal(finish: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-fn print(report: &Report, json: Option<&std::path::Path>) -> Result<()> {
+fn print(report: &(impl Serialize + Display), json: Option<&Path>) -> Result<()> {
     let text = serde_json::to_string_pretty(report)? + "\n";
     match json {
         Some(path) if path.as_os_str() == "-" => {

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
+use crate::token::{Source, Token};
+
 const EXAMPLES: &str = "\
 Examples:
   # 500 sessions in 50 rooms, 100 messages a second written to Redis with XADD; roll your gateways meanwhile
@@ -13,10 +15,17 @@ Examples:
   # A gateway on its embedded log: the probe publishes through WebSockets of its own
   wscluster-probe --url ws://127.0.0.1:8080/ws --sessions 20 --rooms 4 --rate 20 --duration 10s
 
+  # Gateways that ask for a token
+  wscluster-probe --url wss://chat.example.com/ws --token-file token.jwt --redis redis://127.0.0.1:6379
+
   # In a pod, steered from outside: GET /status, POST /finish (answers the report)
   wscluster-probe --url ws://chat/ws --redis redis://redis:6379 --control 0.0.0.0:9095
 
-Exit status: 0 nothing lost, doubled or reordered; 1 something was; 2 the probe could not run.";
+  # Something else: do 200 clients with cookies come back to the gateway that they were on?
+  wscluster-probe --affinity --url ws://chat.example.com/ws --sessions 200 --reconnects 20
+
+Exit status: 0 nothing lost, doubled or reordered; 1 something was; 2 the probe could not run.
+With --affinity: 0 every client came back to its gateway each time; 1 one did not, or was not let in.";
 
 /// Holds real sessions through any change to a fleet and proves that nothing was lost.
 ///
@@ -29,6 +38,14 @@ pub struct Options {
     #[arg(long, value_name = "ws://HOST:PORT/ws")]
     pub url: String,
 
+    /// Shown by every session: a JWT, where the gateways ask for one. Better in the environment than in `ps`.
+    #[arg(long, value_name = "JWT", env = "WSCLUSTER_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<Token>,
+
+    /// The same from a file, read anew for each connection: it may be rotated.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
     /// Publish with XADD to this Redis, as any backend does. Without it: through WebSockets of the probe's own.
     #[arg(long, value_name = "redis://HOST:PORT", env = "WSCLUSTER_REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
@@ -37,9 +54,18 @@ pub struct Options {
     #[arg(long, value_name = "PREFIX", default_value = "room:")]
     pub key_prefix: String,
 
-    /// Sessions to hold.
-    #[arg(long, value_name = "N", default_value = "100")]
+    /// Sessions to hold; with --affinity clients, by default 200.
+    #[arg(long, value_name = "N", default_value = "100", default_value_if("affinity", "true", "200"))]
     pub sessions: NonZeroUsize,
+
+    /// Prove that clients with cookies come back to the gateway that they were on, and nothing of messages. With --control
+    /// they keep their cookies from one POST /measure to the next.
+    #[arg(long)]
+    pub affinity: bool,
+
+    /// With --affinity: how often each client comes back.
+    #[arg(long, value_name = "N", default_value = "20", requires = "affinity")]
+    pub reconnects: NonZeroUsize,
 
     /// Rooms to spread them over.
     #[arg(long, value_name = "N", default_value = "10")]
@@ -48,6 +74,10 @@ pub struct Options {
     /// Rooms that each session is in.
     #[arg(long, value_name = "N", default_value = "1")]
     pub rooms_per_session: NonZeroUsize,
+
+    /// Rooms of mixed size, each session in one: a few large ones and many with one or two sessions.
+    #[arg(long, conflicts_with = "rooms_per_session")]
+    pub mixed_rooms: bool,
 
     /// Messages per second, over all rooms in turn; kept up whatever the answers do.
     #[arg(long, value_name = "MSG_PER_S", default_value = "10", value_parser = rate)]
@@ -65,7 +95,7 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub settle: Duration,
 
-    /// New sessions per second.
+    /// New sessions per second; with --affinity connections.
     #[arg(long, value_name = "N_PER_S", default_value = "200", value_parser = positive_rate)]
     pub connect_rate: f64,
 
@@ -77,7 +107,11 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Serve GET /status and POST /finish here.
+    /// Have the report say what its summary is made of, so that the reports of several probes can be made one.
+    #[arg(long)]
+    pub detail: bool,
+
+    /// Serve GET /status and POST /finish here; with --affinity GET /status and POST /measure.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub control: Option<SocketAddr>,
 
@@ -91,6 +125,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where the sessions' token comes from, if they have one.
+    pub fn token(&self) -> Option<Source> {
+        let file = self.token_file.clone().map(Source::File);
+        file.or_else(|| self.token.clone().map(Source::Given))
+    }
+
     /// How long to publish; none is until told to finish.
     pub fn publishing_time(&self) -> Option<Duration> {
         self.duration.or_else(|| self.control.is_none().then_some(Duration::from_secs(30)))
@@ -159,6 +199,28 @@ mod tests {
         assert_eq!(parse(&["--control", "0.0.0.0:9095"]).unwrap().publishing_time(), None);
         let both = parse(&["--control", "0.0.0.0:9095", "--duration", "1m"]).unwrap();
         assert_eq!(both.publishing_time(), Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn a_token_is_given_or_read_from_a_file_and_never_shown() {
+        assert!(parse(&[]).unwrap().token().is_none());
+        let given = parse(&["--token", "top-secret"]).unwrap();
+        assert!(matches!(given.token(), Some(Source::Given(_))));
+        assert!(!format!("{given:?}").contains("top-secret"), "{given:?}");
+        assert!(matches!(parse(&["--token-file", "f"]).unwrap().token(), Some(Source::File(_))));
+        assert!(parse(&["--token", "t", "--token-file", "f"]).is_err());
+    }
+
+    #[test]
+    fn affinity_is_proved_with_more_clients_by_default() {
+        let numbers = |arguments: &[&str]| {
+            let options = parse(arguments).unwrap();
+            (options.affinity, options.sessions.get(), options.reconnects.get())
+        };
+        assert_eq!(numbers(&[]), (false, 100, 20));
+        assert_eq!(numbers(&["--affinity"]), (true, 200, 20));
+        assert_eq!(numbers(&["--affinity", "--sessions", "7", "--reconnects", "3"]), (true, 7, 3));
+        assert!(parse(&["--reconnects", "3"]).is_err() && parse(&["--affinity", "--reconnects", "0"]).is_err());
     }
 
     #[test]

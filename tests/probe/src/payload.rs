@@ -65,6 +65,13 @@ impl Rooms {
         let count = self.count;
         (0..each.min(count)).map(move |n| (session * each + n) % count)
     }
+
+    /// The one room of a session where rooms are of mixed size: most hold one or two of `sessions`, a few hold many (the
+    /// first of 2,000 rooms has 8% of the sessions), as it is with people.
+    pub fn of_mixed(&self, session: usize, sessions: usize) -> usize {
+        let share = (session as f64 + 0.5) / sessions as f64;
+        ((share.powi(3) * self.count as f64) as usize).min(self.count - 1)
+    }
 }
 
 #[cfg(test)]
@@ -97,5 +104,15 @@ mod tests {
         }
         assert_eq!(rooms.of_session(1, 2).collect::<Vec<_>>(), [2, 0]);
         assert_eq!(rooms.of_session(4, 9).collect::<Vec<_>>().len(), 3);
+    }
+
+    #[test]
+    fn rooms_of_mixed_size_are_few_large_ones_and_many_small_ones_and_none_is_empty() {
+        let (rooms, sessions) = (Rooms::new("r", 2000), 10_000);
+        let mut sizes = vec![0; rooms.count()];
+        (0..sessions).for_each(|session| sizes[rooms.of_mixed(session, sessions)] += 1);
+        assert!((700..900).contains(&sizes[0]), "{}", sizes[0]);
+        assert!(sizes.iter().all(|size| *size > 0));
+        assert!(sizes.iter().filter(|size| **size <= 3).count() > 1000);
     }
 }

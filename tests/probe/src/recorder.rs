@@ -111,12 +111,13 @@ impl Recorder {
             longest_gap_ms: gaps.max,
             gap_p99_ms: gaps.p99,
             gap_ms: gaps,
-            peak_reconnects_per_second: self.activity.peak_reconnects,
+            peak_reconnects_per_second: self.activity.peak_reconnects(),
             connect_errors: self.activity.connect_errors,
             latency_ms: self.activity.latency(),
             duration_seconds: seconds,
             verdict: if found.is_clean() { Verdict::Ok } else { Verdict::Failed },
             examples: found.examples,
+            detail: None,
         }
     }
 

@@ -36,6 +36,23 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// How often each value comes, ascending by value.
+pub type Counts = Vec<(u64, u64)>;
+
+/// What the summary is made of, so that the reports of several probes can be made one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Detail {
+    /// Sessions by their gap in milliseconds.
+    pub gaps: Counts,
+    /// The same of those that never changed their connection.
+    pub stayed_gaps: Counts,
+    /// Deliveries by their delay in microseconds, to three digits.
+    pub delays: Counts,
+    /// Reconnects and moves by the second since the Unix epoch.
+    pub reconnects: Counts,
+}
+
 /// A distribution over sessions, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
@@ -97,6 +114,37 @@ pub struct Report {
     pub verdict: Verdict,
     /// The first few violations in words.
     pub examples: Vec<String>,
+    /// What the summary is made of, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+impl Spread {
+    /// Of sessions by their milliseconds.
+    pub fn of(counts: &[(u64, u64)]) -> Self {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| quantile_of(counts, quantile));
+        Self { p50, p99, max }
+    }
+}
+
+impl Latency {
+    /// Of deliveries by their microseconds.
+    pub fn of(counts: &[(u64, u64)]) -> Self {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| quantile_of(counts, quantile) as f64 / 1000.0);
+        Self { p50, p99, max }
+    }
+}
+
+/// The value that a share of all does not pass; 0 of none.
+fn quantile_of(counts: &[(u64, u64)], quantile: f64) -> u64 {
+    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    let mut left = (quantile * total as f64).ceil() as u64;
+    let found = counts.iter().find(|(_, count)| {
+        let found = left <= *count;
+        left = left.saturating_sub(*count);
+        found
+    });
+    found.map_or(0, |(value, _)| *value)
 }
 
 impl fmt::Display for Report {
@@ -167,6 +215,7 @@ mod tests {
             duration_seconds: 3.5,
             verdict: Verdict::Failed,
             examples: vec!["session 1, room 0: 1 lost".to_owned()],
+            detail: None,
         }
     }
 

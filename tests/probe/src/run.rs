@@ -58,7 +58,8 @@ impl Run {
         let _stop_control = stop_control.clone().drop_guard();
         let server = match self.options.control {
             Some(address) => {
-                let serving = control::serve(address, self.control.clone(), stop_control.clone()).await;
+                let serving =
+                    control::serve(address, control::routes(self.control.clone()), stop_control.clone()).await;
                 let (address, server) = serving.with_context(|| format!("cannot listen on {address}"))?;
                 eprintln!("control port on http://{address}");
                 Some(tokio::spawn(server))
@@ -81,6 +82,8 @@ impl Run {
     async fn measure(&self) -> Result<Report> {
         let shared = &self.control.shared;
         let finish = &self.control.finish;
+        // Said at once, and not as so many sessions that are refused.
+        self.options.token().map(|token| token.read()).transpose()?;
         let publisher = self.publisher().await?;
         if let Some(warning) = sessions::allow_files(self.options.sessions.get()) {
             eprintln!("{warning}");
@@ -95,22 +98,28 @@ impl Run {
         stop.cancel();
         publishing.await.context("the publisher failed")?;
         self.settle(shared).await;
-        let report = shared.lock().report(self.started.elapsed().as_secs_f64(), clock::now());
+        let report = self.report_now();
         close(&clients, shared).await;
         self.report.send_replace(Some(report.clone()));
         self.phase.send_replace(Phase::Done);
         Ok(report)
     }
 
+    fn report_now(&self) -> Report {
+        let (recorder, now) = (self.control.shared.lock(), clock::now());
+        let report = recorder.report(self.started.elapsed().as_secs_f64(), now);
+        Report { detail: self.options.detail.then(|| recorder.activity.detail(now)), ..report }
+    }
+
     async fn publisher(&self) -> Result<Publisher> {
         let Options { redis, rate, payload_bytes, settle, .. } = self.options.clone();
         let plan = Plan { rooms: self.rooms.clone(), rate, payload_bytes, settle };
-        Ok(match redis {
-            Some(url) => {
-                let connecting = RedisPublisher::connect(&url, self.options.key_prefix.clone(), plan).await;
-                Publisher::Redis(Box::new(connecting.context("cannot reach Redis (--redis)")?))
-            }
-            None => Publisher::Socket(SocketPublisher::connect(&self.options.url, plan)?),
+        Ok(if let Some(url) = redis {
+            let connecting = RedisPublisher::connect(&url, self.options.key_prefix.clone(), plan).await;
+            Publisher::Redis(Box::new(connecting.context("cannot reach Redis (--redis)")?))
+        } else {
+            let token = self.options.token();
+            Publisher::Socket(SocketPublisher::connect(&self.options.url, token.as_ref(), plan)?)
         })
     }
 

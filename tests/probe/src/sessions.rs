@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use wscluster_client::{BuildError, Client};
 
-use crate::{clock, options::Options, payload::Rooms, schedule::Schedule, shared::Shared};
+use crate::{clock, options::Options, payload::Rooms, schedule::Schedule, shared::Shared, token};
 
 /// Sessions that may be opened in one go.
 const BATCH: usize = 50;
@@ -70,7 +70,12 @@ pub async fn all_subscribed(options: &Options, shared: &Shared, patience: Durati
 
 fn session(options: &Options, rooms: &Rooms, shared: &Arc<Shared>, index: usize) -> Result<Client, BuildError> {
     let recorder = shared.clone();
-    let client = Client::builder(&options.url).connect_with(move |event| recorder.event(index, event))?;
+    let builder = token::show(Client::builder(&options.url), options.token().as_ref());
+    let client = builder.connect_with(move |event| recorder.event(index, event))?;
+    if options.mixed_rooms {
+        client.subscribe(rooms.name(rooms.of_mixed(index, options.sessions.get())), None);
+        return Ok(client);
+    }
     for room in rooms.of_session(index, options.rooms_each()) {
         client.subscribe(rooms.name(room), None);
     }

@@ -1,6 +1,8 @@
 //! Plays the cloud's load balancer: gives LoadBalancer Services an address and a port on 127.0.0.1 that leads to it.
-//! kube-proxy does the balancing. (A layer 4 proxy with a deregistration delay would take its place between
-//! [`Forward`] and the Service's address.)
+//! kube-proxy does the balancing, or, for Services with the annotation [`DEREGISTRATION`], a load balancer of our own.
+
+mod slow;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::api::{Patch, PatchParams};
@@ -22,6 +24,11 @@ use super::forwarder::{Dialler, Forward};
 use super::layout::Layout;
 use super::pool::Pool;
 use crate::cache::write_atomically;
+use slow::{Shape, SlowBalancer};
+
+/// Annotation of a LoadBalancer Service: it gets a load balancer of its own, which goes on sending new connections to a
+/// removed target for so many seconds.
+const DEREGISTRATION: &str = "testbed.wscluster.dev/deregistration-seconds";
 
 /// Where a LoadBalancer Service can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +86,7 @@ struct Balancer<'a> {
     /// Ports that Services had, so that they get them again.
     before: Exposures,
     listeners: BTreeMap<(String, u16), Forward>,
+    slow: BTreeMap<String, SlowBalancer>,
     exposed: Exposures,
     /// The Services seen since a relist began.
     seen: Option<Vec<String>>,
@@ -93,6 +101,7 @@ impl<'a> Balancer<'a> {
             pool: Pool::default(),
             before: exposures(layout),
             listeners: BTreeMap::new(),
+            slow: BTreeMap::new(),
             exposed: Exposures::new(),
             seen: None,
         }
@@ -120,11 +129,11 @@ impl<'a> Balancer<'a> {
                 let seen = self.seen.take().unwrap_or_default();
                 let gone: Vec<_> = self.exposed.keys().filter(|key| !seen.contains(key)).cloned().collect();
                 for key in &gone {
-                    self.release(key);
+                    self.release(key).await;
                 }
             }
             watcher::Event::Apply(service) => self.changed(&service).await?,
-            watcher::Event::Delete(service) => self.release(&key(&service)),
+            watcher::Event::Delete(service) => self.release(&key(&service)).await,
         }
         self.write_down()
     }
@@ -132,23 +141,46 @@ impl<'a> Balancer<'a> {
     async fn changed(&mut self, service: &Service) -> Result<()> {
         let key = key(service);
         if !is_load_balancer(service) || service.metadata.deletion_timestamp.is_some() {
-            self.release(&key);
+            self.release(&key).await;
             return Ok(());
         }
         let Some(address) = self.pool.assign(&key) else {
             eprintln!("no address left for {key}");
             return Ok(());
         };
-        if given_address(service) != Some(address) {
-            self.tell(service, address).await;
+        if let Err(error) = self.balance(&key, service, address).await {
+            eprintln!("{key} has no load balancer: {error:#}");
+            return Ok(());
+        }
+        // In mode `Proxy` kube-proxy leaves the address alone.
+        let mode = if self.slow.contains_key(&key) { "Proxy" } else { "VIP" };
+        if given_address(service) != Some(address) || given_mode(service) != Some(mode) {
+            self.tell(service, address, mode).await;
         }
         self.expose(key, address, ports(service)).await
     }
 
+    /// Gives the Service the load balancer that it asks for: none of ours, or a slow one.
+    async fn balance(&mut self, key: &str, service: &Service, address: Ipv4Addr) -> Result<()> {
+        let wanted = deregistration(service)?.map(|delay| Shape { address, delay, ports: ports_by_name(service) });
+        if self.slow.get(key).map(|slow| &slow.shape) == wanted.as_ref() {
+            return Ok(());
+        }
+        if let Some(before) = self.slow.remove(key) {
+            before.end().await;
+        }
+        if let Some(shape) = wanted {
+            let slices = Api::namespaced(self.client.clone(), &service.namespace().unwrap_or_default());
+            let slow = SlowBalancer::start(self.dialler.inside(), slices, &service.name_any(), shape).await?;
+            self.slow.insert(key.to_owned(), slow);
+        }
+        Ok(())
+    }
+
     /// A Service that went away meanwhile, or changed, sends another event.
-    async fn tell(&self, service: &Service, address: Ipv4Addr) {
+    async fn tell(&self, service: &Service, address: Ipv4Addr, mode: &str) {
         let api = Api::<Service>::namespaced(self.client.clone(), &service.namespace().unwrap_or_default());
-        let patch = json!({"status": {"loadBalancer": {"ingress": [{"ip": address.to_string(), "ipMode": "VIP"}]}}});
+        let patch = json!({"status": {"loadBalancer": {"ingress": [{"ip": address.to_string(), "ipMode": mode}]}}});
         if let Err(error) = api.patch_status(&service.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
             eprintln!("cannot give {} its address: {error}", key(service));
         }
@@ -176,7 +208,10 @@ impl<'a> Balancer<'a> {
         self.before.get(key)?.ports.iter().find(|before| before.port == port).map(|before| before.forward)
     }
 
-    fn release(&mut self, key: &str) {
+    async fn release(&mut self, key: &str) {
+        if let Some(slow) = self.slow.remove(key) {
+            slow.end().await;
+        }
         self.pool.release(key);
         self.exposed.remove(key);
         self.listeners.retain(|(owner, _), _| owner != key);
@@ -201,6 +236,20 @@ fn is_load_balancer(service: &Service) -> bool {
 fn given_address(service: &Service) -> Option<Ipv4Addr> {
     let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
     ingress.iter().find_map(|ingress| ingress.ip.as_ref()?.parse().ok())
+}
+
+fn given_mode(service: &Service) -> Option<&str> {
+    service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?.ip_mode.as_deref()
+}
+
+fn deregistration(service: &Service) -> Result<Option<Duration>> {
+    let Some(text) = service.annotations().get(DEREGISTRATION) else { return Ok(None) };
+    let seconds = text.parse().with_context(|| format!("its annotation {DEREGISTRATION} is no number: {text:?}"))?;
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
+fn ports_by_name(service: &Service) -> BTreeMap<String, u16> {
+    ports(service).into_iter().map(|port| (port.name.unwrap_or_default(), port.port as u16)).collect()
 }
 
 fn ports(service: &Service) -> Vec<ServicePort> {

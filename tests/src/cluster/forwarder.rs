@@ -56,6 +56,11 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
+    /// The runtime inside the node.
+    pub(super) fn inside(&self) -> &Handle {
+        &self.inside
+    }
+
     async fn connect(&self, target: SocketAddr) -> Result<TcpStream> {
         Ok(self.inside.spawn(TcpStream::connect(target)).await??)
     }

@@ -13,6 +13,7 @@ mod inside;
 mod keeper;
 mod layout;
 pub mod logs;
+mod memory;
 mod mountpoints;
 mod pki;
 mod plug;
@@ -36,6 +37,7 @@ use anyhow::{Context, Result, bail};
 
 pub use balancer::{Exposed, ExposedPort, Exposures};
 pub use layout::{Instance, Layout, node_address, node_name};
+pub use memory::Held;
 pub use status::{NodeStatus, Status};
 pub use supervisor::{Report, State};
 
@@ -169,6 +171,23 @@ impl Cluster {
     pub fn node_netns(&self, node: u32) -> Result<File> {
         let init = processes::init(&self.layout, node).with_context(|| format!("{} does not run", node_name(node)))?;
         File::open(format!("/proc/{init}/ns/net")).context("cannot open the node's network namespace")
+    }
+
+    /// The programs that run in pods, and the memory that each of them holds.
+    pub fn memory(&self) -> Vec<Held> {
+        memory::of(&self.layout, self.nodes())
+    }
+
+    /// Connections that a node's kernel keeps track of for its Services, and how many it would.
+    pub fn tracked(&self, node: u32) -> Result<(u64, u64)> {
+        let files = ["count", "max"].map(|name| format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));
+        let output = self.node_command(node, "cat")?.args(files).output().context("cannot run nsenter")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut numbers = text.lines().map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(count)), Some(Ok(max))) => Ok((count, max)),
+            _ => bail!("{} does not say what it tracks: {text:?}", node_name(node)),
+        }
     }
 
     /// A runtime whose tasks connect from inside a node: pods, Services and load balancers are reachable at their own

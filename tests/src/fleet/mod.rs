@@ -2,29 +2,39 @@
 //!
 //! Knows a `kube::Client` and nothing of how the cluster came to be, so that it serves on any Kubernetes.
 
+mod affinity_pod;
 mod apply;
 mod dump;
 mod probe_pod;
+mod probe_pods;
 mod wait;
 
+pub use affinity_pod::{AffinityPlan, AffinityPod};
 pub use apply::{apply, apply_file, install_operator, render, uninstall_operator};
 pub use dump::dump;
-pub use probe_pod::{ProbePlan, ProbePod};
+pub use probe_pod::{ProbePlan, ProbePod, ProbeStatus};
+pub use probe_pods::ProbePods;
 pub use wait::{Deadline, until, wait_for};
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use http::Request;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
+use wscluster_crds::status::WsClusterStatus;
 use wscluster_crds::{WsCluster, labels};
 
 /// The field manager of everything that a test or the demo applies, as `kubectl` would.
 pub const FIELD_MANAGER: &str = "wscluster-harness";
+
+/// The gateways' admin port.
+const ADMIN_PORT: u16 = 9090;
 
 /// One WsCluster in a namespace.
 #[derive(Clone)]
@@ -66,7 +76,7 @@ impl Fleet {
     }
 
     /// Merges `patch` into the resource, as `kubectl patch --type merge` does.
-    pub async fn patch(&self, patch: serde_json::Value) -> Result<WsCluster> {
+    pub async fn patch(&self, patch: Value) -> Result<WsCluster> {
         Ok(self.clusters().patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
@@ -96,6 +106,41 @@ impl Fleet {
         .await
     }
 
+    /// Waits until the operator reports what `holds` says.
+    pub async fn wait_status(
+        &self,
+        within: Duration,
+        what: &str,
+        holds: impl Fn(&WsClusterStatus) -> bool,
+    ) -> Result<WsCluster> {
+        wait_for(self.clusters(), &self.name, within, what, |cluster| cluster.status.as_ref().is_some_and(&holds)).await
+    }
+
+    /// Asks for so many gateways by the `scale` subresource, as an autoscaler or `kubectl scale` does.
+    pub async fn scale(&self, replicas: i32) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        self.clusters().patch_scale(&self.name, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// The Service in front of the gateways.
+    pub async fn service(&self) -> Result<Service> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(services.get(&self.name).await?)
+    }
+
+    /// The revision that new connections go to, as the Service's selector has it.
+    pub async fn selected_revision(&self) -> Result<Option<String>> {
+        let selector = self.service().await?.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        Ok(selector.get(labels::REVISION).cloned())
+    }
+
+    /// The gateways' Deployments, one per revision; those of old revisions have no pods.
+    pub async fn deployments(&self) -> Result<Vec<Deployment>> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(api.list(&ListParams::default().labels(&self.selector())).await?.items)
+    }
+
     /// Waits until every gateway pod that exists is of the newest revision, and none is terminating.
     pub async fn wait_rolled_out(&self, within: Duration) -> Result<()> {
         let deadline = Deadline::after(within);
@@ -111,8 +156,19 @@ impl Fleet {
 
     /// The gateway pods of all revisions.
     pub async fn gateways(&self) -> Result<Vec<Pod>> {
-        let selector = format!("{}={},{}={}", labels::CLUSTER, self.name, labels::COMPONENT, labels::COMPONENT_GATEWAY);
-        Ok(self.pods().list(&ListParams::default().labels(&selector)).await?.items)
+        Ok(self.pods().list(&ListParams::default().labels(&self.selector())).await?.items)
+    }
+
+    /// The gateways that a gateway's pod was told of by the operator, as its admin port has them. The API server must be let
+    /// in there.
+    pub async fn peers(&self, pod: &str) -> Result<BTreeSet<String>> {
+        let uri = format!("/api/v1/namespaces/{}/pods/{pod}:{ADMIN_PORT}/proxy/v1/peers", self.namespace);
+        let told: Value = self.client.request(Request::get(uri).body(Vec::new())?).await?;
+        Ok(told["peers"].as_object().into_iter().flat_map(|peers| peers.keys().cloned()).collect())
+    }
+
+    fn selector(&self) -> String {
+        format!("{}={},{}={}", labels::CLUSTER, self.name, labels::COMPONENT, labels::COMPONENT_GATEWAY)
     }
 
     /// Host and port where the Service's load balancer takes connections, as `status.endpoint` says.

@@ -14,7 +14,7 @@ use wscluster_probe::Report;
 use super::{Deadline, until, wait_for};
 
 /// The control port of the probe.
-const CONTROL_PORT: u16 = 9095;
+pub(super) const CONTROL_PORT: u16 = 9095;
 
 /// What the probe is to do.
 #[derive(Clone, Debug)]
@@ -31,6 +31,21 @@ pub struct ProbePlan {
     pub rooms: u32,
     /// Messages per second, over all rooms.
     pub rate: u32,
+    /// New sessions per second.
+    pub connect_rate: u32,
+    /// How long all sessions may take to subscribe, beyond what their pace takes, and at the end what is still under way.
+    pub patience: Duration,
+    /// Whether rooms are of mixed size.
+    pub mixed: bool,
+    /// Whether the report says what it is made of, so that it can be merged with others.
+    pub detail: bool,
+    /// The node that it is to run on, where that matters.
+    pub node: Option<String>,
+}
+
+impl ProbePlan {
+    /// What is enough where nothing is overloaded.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
 }
 
 /// What a running probe says of itself.
@@ -67,14 +82,22 @@ pub struct ProbePod {
 impl ProbePod {
     /// Starts the probe and waits until its pod runs.
     pub async fn start(client: &Client, namespace: &str, name: &str, plan: &ProbePlan) -> Result<Self> {
+        if plan.sessions == 0 || plan.rooms == 0 {
+            bail!("a probe needs at least one session and one room");
+        }
+        let pod = manifest(name, &plan.image, plan.node.as_deref(), &arguments(plan))?;
+        Self::run(client, namespace, name, &pod, plan.sessions).await
+    }
+
+    pub(super) async fn run(client: &Client, namespace: &str, name: &str, pod: &Pod, sessions: u32) -> Result<Self> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        pods.create(&PostParams::default(), &manifest(name, plan)?).await?;
+        pods.create(&PostParams::default(), pod).await?;
         wait_for(pods, name, Duration::from_mins(1), "to run", |pod| {
             pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
         })
         .await?;
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Ok(Self { client: client.clone(), namespace, name, sessions: u64::from(plan.sessions) })
+        Ok(Self { client: client.clone(), namespace, name, sessions: u64::from(sessions) })
     }
 
     /// What the probe is doing.
@@ -115,14 +138,17 @@ impl ProbePod {
         serde_json::from_str(&body).with_context(|| format!("the probe answered {body}"))
     }
 
-    /// Removes the pod.
-    pub async fn delete(self) -> Result<()> {
+    /// Removes the pod, and waits until its name is free again.
+    pub async fn delete(self, within: Duration) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client, &self.namespace);
         pods.delete(&self.name, &DeleteParams::default().grace_period(0)).await?;
-        Ok(())
+        until(Deadline::after(within), "the probe's pod is gone", || async {
+            Ok(pods.get_opt(&self.name).await?.is_none().then_some(()))
+        })
+        .await
     }
 
-    async fn call(&self, method: Method, path: &str) -> Result<String> {
+    pub(super) async fn call(&self, method: Method, path: &str) -> Result<String> {
         let Self { namespace, name, .. } = self;
         let uri = format!("/api/v1/namespaces/{namespace}/pods/{name}:{CONTROL_PORT}/proxy/{path}");
         let request = Request::builder().method(method).uri(uri).body(Vec::new())?;
@@ -130,18 +156,25 @@ impl ProbePod {
     }
 }
 
-fn manifest(name: &str, plan: &ProbePlan) -> Result<Pod> {
-    if plan.sessions == 0 || plan.rooms == 0 {
-        bail!("a probe needs at least one session and one room");
-    }
-    let args = [
+fn arguments(plan: &ProbePlan) -> Vec<String> {
+    let mut arguments = vec![
         format!("--url={}", plan.url),
         format!("--redis={}", plan.redis),
         format!("--sessions={}", plan.sessions),
         format!("--rooms={}", plan.rooms),
         format!("--rate={}", plan.rate),
+        format!("--connect-rate={}", plan.connect_rate),
+        format!("--connect-timeout={}s", plan.patience.as_secs()),
+        format!("--settle={}s", plan.patience.as_secs()),
         format!("--control=0.0.0.0:{CONTROL_PORT}"),
     ];
+    let flags = [("--mixed-rooms", plan.mixed), ("--detail", plan.detail)];
+    arguments.extend(flags.into_iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag.to_owned()));
+    arguments
+}
+
+/// A pod that runs the probe with these arguments.
+pub(super) fn manifest(name: &str, image: &str, node: Option<&str>, args: &[String]) -> Result<Pod> {
     Ok(serde_json::from_value(json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -151,12 +184,16 @@ fn manifest(name: &str, plan: &ProbePlan) -> Result<Pod> {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": 1,
+            "nodeSelector": node.map(|node| json!({"kubernetes.io/hostname": node})),
             "containers": [{
                 "name": "probe",
-                "image": plan.image,
+                "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["/usr/bin/wscluster-probe"],
                 "args": args,
+                // Without a request a pod gets next to nothing where others with one are busy: a probe that is starved does
+                // not answer its heartbeats, and measures itself.
+                "resources": {"requests": {"cpu": "100m"}},
                 "securityContext": {
                     "allowPrivilegeEscalation": false,
                     "readOnlyRootFilesystem": true,

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -65,7 +64,7 @@ fn build() -> Result<PathBuf> {
     // Cargo shows its own progress.
     eprintln!("  building the image's programs for release (about five minutes at first)");
     let started = Instant::now();
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::command();
     command.args(["build", "--release", "--locked"]);
     for name in PROGRAMS {
         command.args(["--package", name]);

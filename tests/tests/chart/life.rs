@@ -92,10 +92,17 @@ impl<'a> Life<'a> {
         let spec = json!({"replicas": 1, "redis": {"url": "redis://nowhere:6379"}, "service": {"type": "ClusterIP", "provider": "none"}, "drain": {"minSeconds": 0, "timeoutSeconds": 5}});
         let kept = json!({"apiVersion": "wscluster.dev/v1alpha1", "kind": "WsCluster", "metadata": {"name": "kept"}, "spec": spec});
         self.api::<WsCluster>().create(&PostParams::default(), &serde_json::from_value(kept)?).await?;
-        wait_for(self.api::<Deployment>(), "kept-gateway", PATIENCE, "to be available", |deployment| {
+        let name = self.gateways().await?;
+        wait_for(self.api::<Deployment>(), &name, PATIENCE, "to be available", |deployment| {
             deployment.status.as_ref().and_then(|status| status.available_replicas) == Some(1)
         })
         .await
+    }
+
+    /// Name of the Deployment of the revision that the spec asks for.
+    async fn gateways(&self) -> Result<String> {
+        let spec = self.api::<WsCluster>().get("kept").await?.spec;
+        Ok(format!("kept-gateway-{}", wscluster_operator::revision::hash(&spec)))
     }
 
     /// The operator changes; the gateways do not.
@@ -131,7 +138,7 @@ impl<'a> Life<'a> {
         let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
         self.api::<WsCluster>().patch("kept", &PatchParams::default(), &two).await?;
         let scaled =
-            wait_for(self.api::<Deployment>(), "kept-gateway", PATIENCE, "to have two replicas", |deployment| {
+            wait_for(self.api::<Deployment>(), &gateways.name_any(), PATIENCE, "to have two replicas", |deployment| {
                 deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(2)
             })
             .await?;
@@ -178,7 +185,7 @@ impl<'a> Life<'a> {
     }
 
     async fn is_unharmed(&self, gateways: &Deployment) -> Result<()> {
-        let now = self.api::<Deployment>().get("kept-gateway").await?;
+        let now = self.api::<Deployment>().get(&gateways.name_any()).await?;
         ensure!(now.metadata.generation == gateways.metadata.generation, "the gateways were changed");
         ensure!(now.uid() == gateways.uid(), "the gateways were made anew");
         ensure!(now.status.and_then(|status| status.available_replicas) == Some(1), "the gateway is not available");

@@ -19,6 +19,8 @@ pub(crate) const TESTS: &[Test] = &[
         snapshot("one-namespace", "crds: {install: false}\nwatchNamespace: chat")
     }),
     ("rendering::every_option", || snapshot("every-option", EVERY_OPTION)),
+    ("rendering::the_metrics_api", || snapshot("metrics-api", METRICS_API)),
+    ("rendering::the_dashboard_is_the_file_and_its_panels_ask_by_its_variables", dashboard),
     ("rendering::own_account_and_roles", || snapshot("own-account", OWN_ACCOUNT)),
     ("rendering::the_crd_is_the_generated_one_and_is_kept", crd_is_kept),
     ("rendering::no_role_has_a_wildcard", no_wildcards),
@@ -40,7 +42,9 @@ crds: {install: false}
 serviceAccount: {name: ours, annotations: {eks.amazonaws.com/role-arn: arn}}
 logLevel: debug
 logFormat: text
-metrics: {port: 9999, service: {annotations: {prometheus.io/scrape: 'true'}}}
+metrics: {port: 9999, service: {annotations: {prometheus.io/scrape: 'true'}}, podMonitor: {enabled: true, interval: 15s}}
+monitoring: {labels: {release: prometheus}}
+dashboards: {label: dashboards, labelValue: ours}
 resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}
 podDisruptionBudget: {enabled: true, maxUnavailable: 50%}
 terminationGracePeriodSeconds: 60
@@ -63,6 +67,13 @@ metrics: {service: {enabled: false}}
 resources: {}
 ";
 
+const METRICS_API: &str = "
+crds: {install: false}
+watchNamespace: chat
+metricsApi: {enabled: true, port: 9443}
+metrics: {service: {enabled: false}}
+";
+
 /// Values, and words that the refusal must hold.
 const BAD_VALUES: &[(&str, &str)] = &[
     ("replica: 2", "replica"),
@@ -74,6 +85,13 @@ const BAD_VALUES: &[(&str, &str)] = &[
     ("watchNamespace: Chat", "watchNamespace"),
     ("logFormat: xml", "logFormat"),
     ("metrics: {port: 80}", "port"),
+    ("metrics: {podMonitor: {enabled: true, interval: often}}", "interval"),
+    ("monitoring: {labels: {release: 1}}", "release"),
+    ("dashboards: {enabled: true, label: ''}", "label"),
+    ("dashboards: {labelValue: 'a b'}", "labelValue"),
+    ("dashboards: {namespace: Grafana}", "namespace"),
+    ("metricsApi: {enabled: 1}", "enabled"),
+    ("metricsApi: {port: 443}", "port"),
     ("crds: {install: 'yes'}", "install"),
     ("podDisruptionBudget: {enabled: true, maxUnavailable: 0}", "maxUnavailable"),
     ("resources: {limit: {}}", "limit"),
@@ -117,8 +135,34 @@ fn crd_is_kept() -> Result<()> {
     Ok(())
 }
 
+fn dashboard() -> Result<()> {
+    let values = "dashboards: {enabled: true, namespace: grafana, label: shown, labelValue: here, annotations: {grafana_folder: x}}";
+    let all = objects(values)?;
+    let map = all.iter().find(|object| object["kind"] == "ConfigMap").context("no ConfigMap")?;
+    let metadata = &map["metadata"];
+    ensure!(metadata["name"] == "wscluster-operator-dashboard" && metadata["namespace"] == "grafana", "{metadata}");
+    ensure!(metadata["labels"]["shown"] == "here" && metadata["annotations"]["grafana_folder"] == "x", "{metadata}");
+    let rendered: Value = serde_json::from_str(map["data"]["wscluster.json"].as_str().context("no file")?)?;
+    let file = Path::new(CHART).join("dashboards/wscluster.json");
+    ensure!(rendered == serde_json::from_str::<Value>(&std::fs::read_to_string(file)?)?, "Helm changed it");
+    let panels = rendered["panels"].as_array().context("no panels")?;
+    let mut numbers: Vec<_> = panels.iter().filter_map(|panel| panel["id"].as_u64()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    ensure!(numbers.len() == panels.len(), "each panel has a number of its own");
+    for target in panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten()) {
+        let query = target["expr"].as_str().unwrap_or_default();
+        // What is the operator's own is not about one cluster.
+        let own = query.contains("wscluster_operator_") && !query.contains('{');
+        let asks = query.contains(r#"namespace="$namespace",wscluster="$wscluster""#);
+        ensure!(own || asks, "a panel asks for more than its cluster: {query}");
+        ensure!(target["datasource"]["uid"] == "${datasource}", "{target}");
+    }
+    Ok(())
+}
+
 fn no_wildcards() -> Result<()> {
-    for object in objects("{}")?.iter().chain(&objects("watchNamespace: chat")?) {
+    for object in objects("{metricsApi: {enabled: true}}")?.iter().chain(&objects("watchNamespace: chat")?) {
         if object["kind"].as_str().is_some_and(|kind| kind.ends_with("Role")) {
             let rules = object["rules"].to_string();
             ensure!(!rules.contains('*'), "{} has a wildcard: {rules}", object["metadata"]["name"]);

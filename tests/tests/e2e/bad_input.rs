@@ -5,37 +5,38 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use wscluster_crds::status::condition::{DEGRADED, REDIS_REACHABLE};
-use wscluster_tests::fleet::{self, Deadline, condition, until};
+use wscluster_tests::fleet::{Deadline, condition, until};
 
-use crate::scenario::{MINUTE, SHOWS_WITHIN, Scenario};
+use crate::scenario::{SHOWS_WITHIN, Scenario};
+use crate::world::MINUTE;
 
 /// `urlSecretRef` names a Secret that is not there.
 pub(crate) async fn a_missing_secret_is_named_and_mends(scenario: Scenario) -> Result<()> {
-    scenario.apply("examples/redis.yaml").await?;
-    apply(&scenario, cluster(&json!({"urlSecretRef": {"name": "chat-redis", "key": "url"}}))).await?;
+    scenario.deploy_redis().await?;
+    scenario.apply(vec![cluster(&json!({"urlSecretRef": {"name": "chat-redis", "key": "url"}}))]).await?;
     shows(&scenario, DEGRADED, "True", "SecretNotFound", "chat-redis").await?;
 
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat-redis"},
         "stringData": {"url": "redis://redis:6379"}});
-    apply(&scenario, secret).await?;
+    scenario.apply(vec![secret]).await?;
     mended(&scenario).await
 }
 
 /// Nothing answers where Redis should be.
 pub(crate) async fn an_unreachable_redis_is_named_and_mends(scenario: Scenario) -> Result<()> {
-    apply(&scenario, cluster(&json!({"url": "redis://redis:6379"}))).await?;
+    scenario.apply(vec![cluster(&json!({"url": "redis://redis:6379"}))]).await?;
     shows(&scenario, DEGRADED, "True", "RedisUnreachable", "redis:6379").await?;
     scenario.fleet.wait_condition(REDIS_REACHABLE, "False", Some("ConnectionFailed"), SHOWS_WITHIN).await?;
 
-    scenario.apply("examples/redis.yaml").await?;
+    scenario.deploy_redis().await?;
     mended(&scenario).await?;
     scenario.fleet.wait_condition(REDIS_REACHABLE, "True", Some("Connected"), MINUTE).await?;
     Ok(())
 }
 
 /// No node can get the image; the fleet that runs is not touched by it.
-pub(crate) async fn a_bad_image_is_named_and_mends(scenario: Scenario) -> Result<()> {
-    scenario.deploy().await?;
+pub(crate) async fn an_image_that_cannot_be_pulled_is_named_and_mends(scenario: Scenario) -> Result<()> {
+    scenario.deploy(&json!({})).await?;
     scenario.fleet.set_image("wscluster.dev/no-such-image:1").await?;
     shows(&scenario, DEGRADED, "True", "ImagePullFailed", "wscluster.dev/no-such-image:1").await?;
     let status = scenario.fleet.get().await?.status.unwrap_or_default();
@@ -77,9 +78,4 @@ fn cluster(redis: &Value) -> Value {
         "apiVersion": "wscluster.dev/v1alpha1", "kind": "WsCluster", "metadata": {"name": "chat"},
         "spec": {"replicas": 1, "redis": redis, "service": {"provider": "none"}},
     })
-}
-
-async fn apply(scenario: &Scenario, manifest: Value) -> Result<()> {
-    let objects = [serde_json::from_value(manifest)?];
-    fleet::apply(scenario.fleet.client(), scenario.fleet.namespace(), &objects).await
 }

@@ -1,104 +1,50 @@
-//! What every end-to-end test stands on: the operator installed once, a namespace of its own, a Redis, and a dump on failure.
+//! One test's fleet, and the sessions that are held on it while something happens to it.
 
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use kube::Client;
-use libtest_mimic::Trial;
-use tokio::runtime::Runtime;
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 use wscluster_probe::{Report, Verdict};
-use wscluster_tests::fleet::{self, Fleet, ProbePlan, ProbePod};
+use wscluster_tests::fleet::{self, Fleet, ProbePlan, ProbePod, ProbeStatus};
+use wscluster_tests::rollouts::{FILE, Record, Records};
 
-pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+use crate::world::{MINUTE, logs, repository};
+
 /// Within this a wrong input must show in the status.
 pub(crate) const SHOWS_WITHIN: Duration = Duration::from_secs(30);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-type Body = Box<dyn FnOnce(Scenario) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send>;
-
-/// A named test that has not been given its world yet.
-pub(crate) struct Test {
-    name: &'static str,
-    body: Body,
+/// What sessions there are, and what is sent to them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Sessions that are held.
+    pub(crate) sessions: u32,
+    /// Rooms that they spread over.
+    pub(crate) rooms: u32,
+    /// Messages per second, over all rooms.
+    pub(crate) rate: u32,
 }
 
-/// Names a test.
-pub(crate) fn test<F>(name: &'static str, body: impl FnOnce(Scenario) -> F + Send + 'static) -> Test
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    Test { name, body: Box::new(move |scenario| Box::pin(body(scenario))) }
-}
+/// What a fleet of six is measured under.
+pub(crate) const FULL: Load = Load { sessions: 3000, rooms: 300, rate: 200 };
 
-impl Test {
-    /// The test as it stands in a list; it is not run.
-    pub(crate) fn listed(self) -> Trial {
-        Trial::test(self.name, || Ok(()))
+impl Load {
+    /// So many sessions, ten to a room.
+    pub(crate) fn of(sessions: u32) -> Self {
+        Self { sessions, rooms: sessions.div_ceil(10), rate: 100 }
     }
-}
-
-/// The cluster, with the operator in it.
-pub(crate) struct World {
-    runtime: Arc<Runtime>,
-    client: Client,
-}
-
-impl World {
-    /// Installs the operator into the cluster that `KUBECONFIG` names.
-    pub(crate) fn enter() -> Result<Self> {
-        let runtime = Arc::new(Runtime::new()?);
-        let client = runtime.block_on(async {
-            let client =
-                Client::try_default().await.context("KUBECONFIG names no cluster; run `cargo xtask test e2e`")?;
-            fleet::install_operator(&client, &repository("charts/install.yaml"), MINUTE).await?;
-            anyhow::Ok(client)
-        })?;
-        Ok(Self { runtime, client })
-    }
-
-    /// Takes the operator down again.
-    pub(crate) fn leave(self) -> Result<()> {
-        self.runtime.block_on(fleet::uninstall_operator(&self.client, &repository("charts/install.yaml"), MINUTE))
-    }
-
-    /// Binds a test to the cluster.
-    pub(crate) fn trial(&self, test: Test) -> Trial {
-        let (runtime, client) = (Arc::clone(&self.runtime), self.client.clone());
-        Trial::test(test.name, move || runtime.block_on(run(client, test)).map_err(|error| crate::failed(&error)))
-    }
-}
-
-async fn run(client: Client, test: Test) -> Result<()> {
-    let (_, fact) = test.name.rsplit_once("::").context("a test's name has a module")?;
-    let namespace = format!("e2e-{}", fact.replace('_', "-"));
-    let scenario = Scenario { fleet: Fleet::new(client.clone(), &namespace, "chat") };
-    let started = Instant::now();
-    fleet::create_namespace(&client, &namespace).await?;
-    let outcome = (test.body)(scenario).await;
-    let done = started.elapsed();
-    if outcome.is_err() {
-        let folder = logs().join(fact);
-        match fleet::dump(&client, &namespace, &folder).await {
-            Ok(()) => eprintln!("logs, events and objects of {fact} are in {}", folder.display()),
-            Err(error) => eprintln!("cannot dump {namespace}: {error:#}"),
-        }
-    }
-    let cleaning = Instant::now();
-    let cleaned = fleet::delete_namespace(&client, &namespace, 3 * MINUTE).await;
-    let cleaning = cleaning.elapsed();
-    eprintln!("{fact}: {:.1} s, and {:.1} s to clean up", done.as_secs_f64(), cleaning.as_secs_f64());
-    outcome.and(cleaned)
 }
 
 /// One test's namespace and fleet.
 pub(crate) struct Scenario {
     /// The WsCluster `chat`.
     pub(crate) fleet: Fleet,
+    /// The node that Redis and the probe are on: nothing happens to it.
+    pub(crate) home: String,
 }
 
 impl Scenario {
@@ -112,47 +58,184 @@ impl Scenario {
         format!("wscluster.dev/wscluster:{VERSION}-next")
     }
 
-    /// Starts Redis and `examples/chat.yaml`, and waits until the fleet takes connections.
-    pub(crate) async fn deploy(&self) -> Result<()> {
-        self.apply("examples/redis.yaml").await?;
-        self.apply("examples/chat.yaml").await?;
-        self.fleet.wait_ready(2 * MINUTE).await?;
-        Ok(())
+    /// The one of both that the fleet does not run.
+    pub(crate) async fn other_image(&self) -> Result<String> {
+        let image = self.fleet.get().await?.spec.gateway.image;
+        Ok(if image.as_deref() == Some(&*Self::next_image()) { Self::image() } else { Self::next_image() })
     }
 
-    /// Applies a manifest of the repository.
-    pub(crate) async fn apply(&self, path: &str) -> Result<()> {
-        fleet::apply_file(self.fleet.client(), self.fleet.namespace(), &repository(path)).await
+    /// Starts Redis and `examples/chat.yaml` with these fields of the spec changed, and waits until it takes connections.
+    pub(crate) async fn deploy(&self, spec: &Value) -> Result<()> {
+        self.deploy_redis().await?;
+        let mut chat = read("examples/chat.yaml")?;
+        for document in &mut chat {
+            merge(&mut document["spec"], spec);
+        }
+        self.apply(chat).await?;
+        self.fleet.wait_rolled_out(2 * MINUTE).await
+    }
+
+    /// Starts Redis where nothing happens to it.
+    pub(crate) async fn deploy_redis(&self) -> Result<()> {
+        let mut redis = read("examples/redis.yaml")?;
+        let place = json!({"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": self.home}}}});
+        let deployments = redis.iter_mut().filter(|document| document["kind"] == "Deployment");
+        deployments.for_each(|document| merge(&mut document["spec"], &place));
+        self.apply(redis).await
+    }
+
+    /// Applies manifests.
+    pub(crate) async fn apply(&self, manifests: Vec<Value>) -> Result<()> {
+        let objects = manifests.into_iter().map(serde_json::from_value).collect::<Result<Vec<_>, _>>()?;
+        fleet::apply(self.fleet.client(), self.fleet.namespace(), &objects).await
+    }
+
+    /// Waits until the fleet of six that others have used is as it was.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.fleet.patch(json!({"spec": {"replicas": 6, "paused": false}})).await?;
+        self.fleet.wait_rolled_out(2 * MINUTE).await
     }
 
     /// Connects sessions and publishes for them; returns when all are connected and messages flow.
-    pub(crate) async fn probe(&self, sessions: u32) -> Result<ProbePod> {
+    pub(crate) async fn hold(&self, load: Load) -> Result<Held> {
+        self.hold_as("probe", load, 0).await
+    }
+
+    /// The same by a probe of that name, beside so many sessions that others hold.
+    pub(crate) async fn hold_as(&self, probe: &str, load: Load, others: u32) -> Result<Held> {
+        let url = self.fleet.endpoint(MINUTE).await?;
+        let held = self.start(probe, &url, load).await?;
+        let counted = i64::from(load.sessions + others);
+        self.fleet.wait_status(MINUTE, "to have counted all sessions", |status| status.connections == counted).await?;
+        Ok(Held { since: Instant::now(), ..held })
+    }
+
+    /// The same at an address of which the WsCluster does not know.
+    pub(crate) async fn hold_at(&self, url: &str, load: Load) -> Result<Held> {
+        self.start("probe", url, load).await
+    }
+
+    /// The same beside others, by a probe of that name.
+    pub(crate) async fn hold_beside(&self, probe: &str, url: &str, load: Load) -> Result<Held> {
+        self.start(probe, url, load).await
+    }
+
+    async fn start(&self, name: &str, url: &str, load: Load) -> Result<Held> {
         let plan = ProbePlan {
             image: Self::image(),
-            url: self.fleet.endpoint(MINUTE).await?,
+            url: url.to_owned(),
             redis: "redis://redis:6379".to_owned(),
-            sessions,
-            rooms: sessions.div_ceil(10),
-            rate: 100,
+            sessions: load.sessions,
+            rooms: load.rooms,
+            rate: load.rate,
+            connect_rate: 600,
+            patience: ProbePlan::PATIENCE,
+            mixed: false,
+            detail: false,
+            node: Some(self.home.clone()),
         };
-        let probe = ProbePod::start(self.fleet.client(), self.fleet.namespace(), "probe", &plan).await?;
+        let probe = ProbePod::start(self.fleet.client(), self.fleet.namespace(), name, &plan).await?;
         probe.wait_running(MINUTE).await?;
-        Ok(probe)
+        let gateways = self.fleet.gateways().await?.len() as u32;
+        Ok(Held { probe, load, gateways, since: Instant::now() })
+    }
+}
+
+/// Sessions that are held.
+pub(crate) struct Held {
+    probe: ProbePod,
+    load: Load,
+    gateways: u32,
+    since: Instant,
+}
+
+impl Held {
+    /// What the probe says now.
+    pub(crate) async fn status(&self) -> Result<ProbeStatus> {
+        self.probe.status().await
+    }
+
+    /// Waits until so many more changes of connection have been made than there were.
+    pub(crate) async fn wait_moves(&self, moves: u64) -> Result<()> {
+        self.probe.wait_status(MINUTE, "sessions move", |status| status.moves >= moves).await?;
+        Ok(())
+    }
+
+    /// Waits until messages have been received for about so many seconds from now.
+    pub(crate) async fn wait_messages(&self, seconds: u64) -> Result<()> {
+        let Load { sessions, rooms, rate } = self.load;
+        let more = u64::from(rate) * seconds * u64::from(sessions) / u64::from(rooms);
+        let received = self.status().await?.received;
+        self.probe.wait_status(MINUTE, "messages flow", |status| status.received >= received + more).await?;
+        Ok(())
+    }
+
+    /// The verdict, which nobody else is to know.
+    pub(crate) async fn finish(self) -> Result<Report> {
+        let report = self.probe.finish().await?;
+        self.probe.delete(MINUTE).await?;
+        Ok(report)
+    }
+
+    /// The verdict; it is kept for the table of all scenarios, in this place and under this name.
+    pub(crate) async fn record(self, order: u32, scenario: &str) -> Result<Report> {
+        let change_seconds = self.since.elapsed().as_secs_f64();
+        let (gateways, rate) = (self.gateways, self.load.rate);
+        let report = self.finish().await?;
+        eprintln!("{scenario}, {change_seconds:.1} s:\n{report}");
+        let scenario = scenario.to_owned();
+        let record = Record { order, scenario, gateways, rate, change_seconds, report: report.clone() };
+        Records::add(&logs().join(FILE), record)?;
+        Ok(report)
     }
 }
 
 /// Asserts that nothing was lost, doubled or reordered.
 pub(crate) fn assert_seamless(report: &Report) -> Result<()> {
-    anyhow::ensure!(report.verdict == Verdict::Ok, "the sessions did not come through:\n{report}");
-    anyhow::ensure!(report.received > 0 && report.published > 0, "nothing was published:\n{report}");
+    ensure!(report.verdict == Verdict::Ok, "the sessions did not come through:\n{report}");
+    ensure!(report.received > 0 && report.published > 0, "nothing was published:\n{report}");
+    ensure!(report.resyncs == 0, "sessions were told of a hole where there was none:\n{report}");
     Ok(())
 }
 
-/// A path within the repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the workspace").join(path)
+/// Asserts in addition that no session changed its connection more often than this, and none without being asked.
+pub(crate) fn assert_moved_at_most(report: &Report, times: u64) -> Result<()> {
+    assert_seamless(report)?;
+    ensure!(report.moves.max <= times, "a session moved {} times instead of {times}:\n{report}", report.moves.max);
+    ensure!(report.disconnects_without_notice == 0, "sessions were dropped without a notice:\n{report}");
+    ensure!(report.forced == 0, "sessions were still there at the drain deadline:\n{report}");
+    Ok(())
 }
 
-fn logs() -> PathBuf {
-    std::env::var_os("WSCLUSTER_TEST_LOGS").map_or_else(|| repository("target/test-logs"), PathBuf::from)
+/// The first node that takes pods, by name.
+pub(crate) async fn home(client: &Client) -> Result<String> {
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let open = nodes.items.iter().filter(|node| {
+        let spec = node.spec.as_ref();
+        spec.is_none_or(|spec| spec.taints.as_ref().is_none_or(Vec::is_empty) && spec.unschedulable != Some(true))
+    });
+    open.map(ResourceExt::name_any).min().context("no node takes pods")
+}
+
+/// The pod of the fleet's Redis.
+pub(crate) async fn redis_pod(scenario: &Scenario) -> Result<Pod> {
+    let pods = scenario.fleet.pods().list(&ListParams::default().labels("app.kubernetes.io/name=redis")).await?;
+    pods.items.into_iter().next().context("Redis has no pod")
+}
+
+fn read(path: &str) -> Result<Vec<Value>> {
+    let path = repository(path);
+    let yaml = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    fleet::render(&yaml)?.into_iter().map(|object| Ok(serde_json::to_value(object)?)).collect()
+}
+
+/// A JSON merge patch without nulls.
+fn merge(target: &mut Value, patch: &Value) {
+    let (Value::Object(fields), Value::Object(changes)) = (&mut *target, patch) else {
+        *target = patch.clone();
+        return;
+    };
+    for (name, change) in changes {
+        merge(fields.entry(name).or_insert(Value::Null), change);
+    }
 }

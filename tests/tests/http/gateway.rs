@@ -43,14 +43,22 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn start(redis: bool) -> Result<Self> {
+        Self::start_with(redis, "{}")
+    }
+
+    /// The same, with settings in YAML.
+    pub(crate) fn start_with(redis: bool, settings: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let (public, admin) = (free_address()?, free_address()?);
         let keys = folder.path().join("api-key");
         std::fs::write(&keys, KEY)?;
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, settings)?;
         let mut processes = Vec::new();
         let mut command = Command::new(binary()?);
         command.arg("--listen").arg(public.to_string()).arg("--admin-listen").arg(admin.to_string());
         command.arg("--socket").arg(folder.path().join("gateway.sock")).arg("--api-key-file").arg(&keys);
+        command.arg("--config").arg(&file);
         command.stderr(std::fs::File::create(folder.path().join("gateway.log"))?);
         if redis {
             let address = free_address()?;
@@ -104,9 +112,20 @@ pub(crate) fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
 
 /// The body of an answer with status 200.
 pub(crate) fn get(address: SocketAddr, path: &str, more: &str) -> Result<String> {
+    exchange(address, path, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{more}\r\n"))
+}
+
+/// The same, of a request with a body.
+pub(crate) fn ask(method: &str, address: SocketAddr, path: &str, body: &str) -> Result<String> {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
+    exchange(address, path, &(head + body))
+}
+
+fn exchange(address: SocketAddr, path: &str, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{more}\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;

@@ -79,7 +79,7 @@ fn observed() -> Result<()> {
 }
 
 /// Three clients in a room; one writes five messages, which all get.
-async fn talk(gateway: SocketAddr) -> Result<Vec<Client>> {
+pub(crate) async fn talk(gateway: SocketAddr) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
     for _ in 0..3 {
         let (client, mut events) = Client::builder(format!("ws://{gateway}/ws")).connect()?;
@@ -104,12 +104,16 @@ async fn within<T>(what: impl Future<Output = T>) -> Result<T> {
 }
 
 /// What a query comes to now, if it is one number.
-fn value(prometheus: SocketAddr, query: &str) -> Result<Option<f64>> {
-    let encoded = query.bytes().fold(String::new(), |mut text, byte| {
+fn value(prometheus: SocketAddr, expression: &str) -> Result<Option<f64>> {
+    Ok(query(prometheus, expression)?.first().and_then(|first| first["value"][1].as_str()?.parse().ok()))
+}
+
+/// What a query comes to now: series, and the value of each.
+pub(crate) fn query(prometheus: SocketAddr, expression: &str) -> Result<Vec<Value>> {
+    let encoded = expression.bytes().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "%{byte:02x}");
         text
     });
     let answer: Value = serde_json::from_str(&get(prometheus, &format!("/api/v1/query?query={encoded}"), "")?)?;
-    let result = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-    Ok(result.first().and_then(|first| first["value"][1].as_str()?.parse().ok()))
+    Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
 }

@@ -86,7 +86,12 @@ pub(crate) async fn refused(stage: Arc<Stage>) -> Result<()> {
         .create("{replicas: 0, redis: {urlSecretRef: {name: none, key: url}}, service: {type: ClusterIP}, gateway: {podTemplate: {nodeSelector: {'not a label!': x}}}}")
         .await?;
     let message = stage.until_reason("Degraded", "ApplyFailed").await?;
-    ensure!(message.contains("Deployment chat-gateway is refused") && message.contains("not a label!"), "{message}");
+    ensure!(
+        message.contains("Deployment chat-gateway-")
+            && message.contains("is refused")
+            && message.contains("not a label!"),
+        "{message}"
+    );
     stage.until_child(Kind::Service, "made all the same", |_| true).await?;
     stage.until_event("ApplyFailed").await?;
     stage.change("{gateway: {podTemplate: {nodeSelector: {'not a label!': null}}}}").await?;

@@ -34,7 +34,9 @@ pub(crate) async fn made_changed_and_deleted(stage: Arc<Stage>) -> Result<()> {
     let generation = stage.child(Kind::Deployment).await?["metadata"]["generation"].clone();
     stage.change("{limits: {burst: 7}}").await?;
     stage
-        .until_child(Kind::ConfigMap, "changed", |child| child["data"]["gateway.yaml"].to_string().contains("burst: 7"))
+        .until_child(Kind::ConfigMap, "changed", |child| {
+            child["data"]["gateway.v2.yaml"].to_string().contains("burst: 7")
+        })
         .await?;
     ensure!(stage.child(Kind::Deployment).await?["metadata"]["generation"] == generation, "a setting restarts nothing");
 
@@ -50,13 +52,12 @@ pub(crate) async fn made_changed_and_deleted(stage: Arc<Stage>) -> Result<()> {
         })
         .await?;
 
-    let uids = uids(&stage).await?;
+    let objects = uids(&stage).await?;
     stage.clusters().delete(NAME, &DeleteParams::default()).await?;
     let uid = uid.context("a uid")?;
     let gone = await_condition(stage.clusters(), NAME, conditions::is_deleted(&uid));
     timeout(PATIENCE, gone).await.context("the WsCluster goes in time")??;
-    for (kind, uid) in uids {
-        let name = Stage::name(kind);
+    for ((kind, name), uid) in objects {
         let gone = await_condition(stage.children(kind), &name, conditions::is_deleted(&uid));
         timeout(COLLECTED, gone).await.with_context(|| format!("{} goes in time", kind.as_str()))??;
     }
@@ -67,11 +68,11 @@ fn revision(deployment: &Value) -> Value {
     deployment["spec"]["template"]["metadata"]["labels"]["wscluster.dev/revision"].clone()
 }
 
-async fn uids(stage: &Stage) -> Result<BTreeMap<Kind, String>> {
+async fn uids(stage: &Stage) -> Result<BTreeMap<(Kind, String), String>> {
     let mut uids = BTreeMap::new();
     for kind in Kind::ALL {
         let uid = stage.child(kind).await?["metadata"]["uid"].as_str().context("a uid")?.to_owned();
-        uids.insert(kind, uid);
+        uids.insert((kind, stage.name(kind).await?), uid);
     }
     Ok(uids)
 }
@@ -80,8 +81,8 @@ pub(crate) async fn deleted_children_come_back(stage: Arc<Stage>) -> Result<()> 
     let operator = stage.operator().await?;
     stage.create(SPEC).await?;
     stage.until_complete().await?;
-    for (kind, uid) in uids(&stage).await? {
-        stage.children(kind).delete(&Stage::name(kind), &DeleteParams::background()).await?;
+    for ((kind, name), uid) in uids(&stage).await? {
+        stage.children(kind).delete(&name, &DeleteParams::background()).await?;
         stage.until_child(kind, "back", |child| child["metadata"]["uid"] != json!(uid)).await?;
     }
     operator.end().await
@@ -94,7 +95,7 @@ pub(crate) async fn edited_fields_are_put_back(stage: Arc<Stage>) -> Result<()> 
     let edits = [
         (Kind::Deployment, json!({"spec": {"replicas": 3}}), "/spec/replicas"),
         (Kind::Deployment, json!({"spec": {"minReadySeconds": 77}}), "/spec/minReadySeconds"),
-        (Kind::ConfigMap, json!({"data": {"gateway.yaml": "mine"}}), "/data/gateway.yaml"),
+        (Kind::ConfigMap, json!({"data": {"gateway.v2.yaml": "mine"}}), "/data/gateway.v2.yaml"),
         (
             Kind::Service,
             json!({"spec": {"selector": {"wscluster.dev/cluster": "other"}}}),
@@ -112,7 +113,7 @@ pub(crate) async fn edited_fields_are_put_back(stage: Arc<Stage>) -> Result<()> 
     ];
     for (kind, edit, path) in edits {
         let before = stage.child(kind).await?.pointer(path).cloned();
-        stage.children(kind).patch(&Stage::name(kind), &PatchParams::default(), &Patch::Merge(&edit)).await?;
+        stage.children(kind).patch(&stage.name(kind).await?, &PatchParams::default(), &Patch::Merge(&edit)).await?;
         let back = |child: &Value| child.pointer(path).cloned() == before;
         stage.until_child(kind, &format!("put back at {path}"), back).await?;
     }
@@ -126,24 +127,27 @@ pub(crate) async fn foreign_fields_stay(stage: Arc<Stage>) -> Result<()> {
     stage.until_complete().await?;
     let theirs = json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": Stage::name(Kind::Service), "annotations": {"other.example/note": "mine"}},
+        "metadata": {"name": stage.name(Kind::Service).await?, "annotations": {"other.example/note": "mine"}},
         "spec": {"externalIPs": ["192.0.2.7"]},
     });
     let other = PatchParams::apply("somebody-else");
-    stage.children(Kind::Service).patch(&Stage::name(Kind::Service), &other, &Patch::Apply(&theirs)).await?;
+    stage.children(Kind::Service).patch(&stage.name(Kind::Service).await?, &other, &Patch::Apply(&theirs)).await?;
     let template =
         json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
     let merge = Patch::Merge(&template);
-    stage.children(Kind::Deployment).patch(&Stage::name(Kind::Deployment), &PatchParams::default(), &merge).await?;
+    stage
+        .children(Kind::Deployment)
+        .patch(&stage.name(Kind::Deployment).await?, &PatchParams::default(), &merge)
+        .await?;
 
     // Both objects are applied anew, with another content.
-    stage.change("{service: {port: 8088}, rollout: {maxSurge: 1}}").await?;
+    stage.change("{service: {port: 8088}, rollout: {progressDeadlineSeconds: 77}}").await?;
     let service =
         stage.until_child(Kind::Service, "changed", |child| child["spec"]["ports"][0]["port"] == 8088).await?;
     ensure!(service["metadata"]["annotations"]["other.example/note"] == "mine", "{}", service["metadata"]);
     ensure!(service["spec"]["externalIPs"] == json!(["192.0.2.7"]), "{}", service["spec"]);
-    let surge = |child: &Value| child["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 1;
-    let deployment = stage.until_child(Kind::Deployment, "changed", surge).await?;
+    let changed = |child: &Value| child["spec"]["progressDeadlineSeconds"] == 77;
+    let deployment = stage.until_child(Kind::Deployment, "changed", changed).await?;
     let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
     ensure!(annotations["kubectl.kubernetes.io/restartedAt"] == "now", "kubectl rollout restart works: {annotations}");
     operator.end().await
@@ -163,7 +167,9 @@ pub(crate) async fn nothing_is_written_twice(stage: Arc<Stage>) -> Result<()> {
     let writes = operator.writes();
     for kind in Kind::ALL {
         let part = format!("/{}", kind.resource().plural);
-        let count = writes.iter().filter(|write| write.contains(&part) && !write.contains("wsclusters")).count();
+        // The dashboard is another ConfigMap.
+        let other = |write: &str| write.contains("wsclusters") || write.ends_with("-dashboard");
+        let count = writes.iter().filter(|write| write.contains(&part) && !other(write)).count();
         ensure!(count == 1, "{} was written {count} times: {writes:#?}", kind.as_str());
     }
     ensure!(writes.iter().filter(|write| write.ends_with("/status")).count() <= 3, "{writes:#?}");
@@ -174,7 +180,7 @@ pub(crate) async fn nothing_is_written_twice(stage: Arc<Stage>) -> Result<()> {
         let merge = Patch::Merge(&touch);
         stage
             .children(Kind::PodDisruptionBudget)
-            .patch(&Stage::name(Kind::PodDisruptionBudget), &PatchParams::default(), &merge)
+            .patch(&stage.name(Kind::PodDisruptionBudget).await?, &PatchParams::default(), &merge)
             .await?;
         operator.until_turns(1).await?;
     }
@@ -209,16 +215,16 @@ pub(crate) async fn keys_stay(stage: Arc<Stage>) -> Result<()> {
     stage.create(SPEC).await?;
     stage.until_complete().await?;
     let before = stage.child(Kind::Secret).await?["data"].clone();
-    let remove = json!({"data": {"cookie-key": null, "api-key": "bWluZQ=="}});
+    let remove = json!({"data": {"cookie-keys": null, "api-key": "bWluZQ=="}});
     stage
         .children(Kind::Secret)
-        .patch(&Stage::name(Kind::Secret), &PatchParams::default(), &Patch::Merge(&remove))
+        .patch(&stage.name(Kind::Secret).await?, &PatchParams::default(), &Patch::Merge(&remove))
         .await?;
-    let whole = |child: &Value| child["data"]["cookie-key"].is_string();
+    let whole = |child: &Value| child["data"]["cookie-keys"].is_string();
     let after = stage.until_child(Kind::Secret, "whole", whole).await?["data"].clone();
     ensure!(after["admin-token"] == before["admin-token"], "a key that was there stays");
     ensure!(after["api-key"] == "bWluZQ==", "a key that a user chose stays");
-    ensure!(after["cookie-key"] != before["cookie-key"], "the missing one is new");
+    ensure!(after["cookie-keys"] != before["cookie-keys"], "the missing one is new");
     operator.end().await
 }
 
@@ -229,16 +235,21 @@ pub(crate) async fn paused(stage: Arc<Stage>) -> Result<()> {
     stage.change("{paused: true}").await?;
     stage.until_reason("Progressing", "Paused").await?;
     stage.change("{limits: {burst: 9}}").await?;
-    stage.children(Kind::Service).delete(&Stage::name(Kind::Service), &DeleteParams::default()).await?;
+    stage.children(Kind::Service).delete(&stage.name(Kind::Service).await?, &DeleteParams::default()).await?;
     let observed = |cluster: &wscluster_crds::WsCluster| {
         cluster.status.as_ref().is_some_and(|status| status.observed_generation == cluster.metadata.generation)
     };
     stage.until("observed", observed).await?;
-    ensure!(stage.children(Kind::Service).get_opt(&Stage::name(Kind::Service)).await?.is_none(), "nothing is put back");
+    ensure!(
+        stage.children(Kind::Service).get_opt(&stage.name(Kind::Service).await?).await?.is_none(),
+        "nothing is put back"
+    );
     stage.change("{paused: false}").await?;
     stage.until_child(Kind::Service, "back", |_| true).await?;
     stage
-        .until_child(Kind::ConfigMap, "changed", |child| child["data"]["gateway.yaml"].to_string().contains("burst: 9"))
+        .until_child(Kind::ConfigMap, "changed", |child| {
+            child["data"]["gateway.v2.yaml"].to_string().contains("burst: 9")
+        })
         .await?;
     operator.end().await
 }

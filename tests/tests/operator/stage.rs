@@ -26,6 +26,7 @@ use wscluster_operator::OperatorConfig;
 use wscluster_operator::config::DEFAULT_IMAGE;
 use wscluster_operator::controller::RunError;
 use wscluster_operator::kinds::Kind;
+use wscluster_operator::metrics_api::MetricsApiConfig;
 
 use crate::shared::TestCluster;
 
@@ -92,6 +93,11 @@ impl Stage {
 
     /// Starts an operator on the namespace.
     pub(crate) async fn operator(&self) -> Result<Operator> {
+        self.operator_with(MetricsApiConfig::default()).await
+    }
+
+    /// The same, with a metrics API.
+    pub(crate) async fn operator_with(&self, metrics_api: MetricsApiConfig) -> Result<Operator> {
         let writes = Arc::new(Mutex::new(Vec::new()));
         let log = writes.clone();
         let count = MapRequestLayer::new(move |request: Request<Body>| {
@@ -110,6 +116,10 @@ impl Stage {
             lease_namespace: self.namespace.clone(),
             lease_name: "wscluster-operator".to_owned(),
             identity: "test".to_owned(),
+            figures_url: None,
+            monitor_labels: Vec::new(),
+            dashboard_label: ("grafana_dashboard".to_owned(), "1".to_owned()),
+            metrics_api,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(wscluster_operator::run(config, client, shutdown.clone()));
@@ -141,14 +151,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Name of the cluster's object of a kind.
-    pub(crate) fn name(kind: Kind) -> String {
-        kind.object_name(&wscluster_crds::names::ClusterName::parse(NAME).expect("a valid name"))
+    /// Name of the cluster's object of a kind; of the Deployments, the one of the revision that the spec asks for.
+    pub(crate) async fn name(&self, kind: Kind) -> Result<String> {
+        let revision = wscluster_operator::revision::hash(&self.clusters().get(NAME).await?.spec);
+        Ok(kind.object_name(&wscluster_crds::names::ClusterName::parse(NAME)?, &revision))
     }
 
     /// The cluster's object of a kind, as it is.
     pub(crate) async fn child(&self, kind: Kind) -> Result<Value> {
-        Ok(serde_json::to_value(self.children(kind).get(&Self::name(kind)).await?)?)
+        Ok(serde_json::to_value(self.children(kind).get(&self.name(kind).await?).await?)?)
     }
 
     /// Waits until the cluster's object of a kind is as it should be.
@@ -159,7 +170,7 @@ impl Stage {
         wanted: impl Fn(&Value) -> bool + Send,
     ) -> Result<Value> {
         let matches = |object: Option<&DynamicObject>| object.is_some_and(|object| wanted(&json!(object)));
-        let name = Self::name(kind);
+        let name = self.name(kind).await?;
         let waiting = await_condition(self.children(kind), &name, matches);
         let found =
             timeout(PATIENCE, waiting).await.with_context(|| format!("{} not {what} in time", kind.as_str()))??;

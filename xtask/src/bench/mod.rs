@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: our gateway and its peers under the same load, in turns, and a table of what it cost each. The claim is
 //! the ratio within one run; absolute figures are context, for machines differ.
 
+mod cluster;
 mod document;
-mod machine;
+pub(crate) mod machine;
 mod processes;
 mod results;
 mod scenario;
@@ -17,8 +18,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use cluster::Plan;
 use results::Results;
-use scenario::{Load, Scenario};
+use scenario::{Load, MOST, Scenario};
 use stage::Stage;
 use subject::Subject;
 
@@ -26,25 +28,40 @@ use subject::Subject;
 ///
 /// The server has core 0; the load generator and Redis share core 1. Each round runs every subject in turn, each with a
 /// Redis and a server of its own. Latency runs from the time at which a message was to be sent (open loop). The machine
-/// should do nothing else meanwhile.
+/// should do nothing else meanwhile. `drain` and `fleet` are of another kind: a fleet on the testbed, once, and the verdict
+/// over what its sessions went through.
 #[derive(Args)]
 #[command(after_help = "Examples:
   cargo xtask bench hot-room --peers none --rounds 1        our gateway alone, a minute
   cargo xtask bench idle hot-room many-rooms --rounds 3 --json target/bench.json --document
+  cargo xtask bench fleet --sessions 6000                   a rolling upgrade under 6,000 sessions, five minutes
   cargo xtask bench --from target/bench.json --document     write docs/bench.md from figures that are there")]
 pub(crate) struct BenchArgs {
     /// What to measure, in this order.
     #[arg(value_enum, required_unless_present = "from")]
     scenarios: Vec<Scenario>,
-    /// Whom to compare with: node, socketio, centrifuge; or none.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "node,socketio,centrifuge")]
+    /// Whom to compare with: node, socketio, centrifuge, nchan, bun; or none.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "node,socketio,centrifuge,nchan,bun")]
     peers: Vec<subject::PeerName>,
     /// How often everything is measured; the table has median and range.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Sessions, in place of each scenario's own number (at most 19,000: one process holds 20,000 files).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=19_000))]
+    /// Sessions, in place of each scenario's own number (at most 19,000, for one process holds 20,000 files; on the testbed
+    /// 18,500 for each gateway).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     sessions: Option<u32>,
+    /// On the testbed: rooms, in place of the scenario's own number.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rooms: Option<u32>,
+    /// On the testbed: gateways.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=40))]
+    gateways: u32,
+    /// On the testbed: messages per second, over all rooms.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Instance of the testbed.
+    #[arg(long, default_value = "bench")]
+    instance: String,
     /// Seconds of each measured phase, in place of each scenario's own.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: Option<u32>,
@@ -88,25 +105,54 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         // Said before the work, not after it.
         std::fs::write(path, "").with_context(|| format!("--json: cannot write to {}", path.display()))?;
     }
+    let plans = args.scenarios.iter().filter_map(|scenario| Plan::of(*scenario, args).transpose());
+    let plans = plans.collect::<Result<Vec<_>>>()?;
+    let mut results = Results::new(args.rounds);
+    if plans.len() < args.scenarios.len() {
+        compare(args, &mut results)?;
+    }
+    for plan in &plans {
+        on_cluster(plan, args, &mut results)?;
+    }
+    Ok(results)
+}
+
+/// A scenario on the testbed: what was not kept of the promise counts as a failure of ours.
+fn on_cluster(plan: &Plan, args: &BenchArgs, results: &mut Results) -> Result<()> {
+    let (scenario, name) = (plan.scenario, plan.name());
+    eprintln!("  {}: {name}", scenario.name());
+    let outcome = cluster::run(plan, &args.instance)?;
+    eprintln!("\n{}", outcome.report);
+    for reason in outcome.broken(plan) {
+        results.failed(Subject::Ours, &format!("{}, {name}: {reason}", scenario.name()));
+    }
+    results.add_phase(Subject::Ours, scenario, &name, plan.change_name(), outcome.sessions());
+    results.add_phase(Subject::Ours, scenario, &name, "memory, MB", outcome.memory());
+    Ok(())
+}
+
+/// The scenarios that put the same load on all subjects.
+fn compare(args: &BenchArgs, results: &mut Results) -> Result<()> {
+    if let Some(sessions) = args.sessions.filter(|sessions| *sessions > MOST) {
+        bail!("--sessions {sessions}: one process holds {MOST}; only drain and fleet have several");
+    }
     wscluster_tests::packages::ensure_redis()?;
     machine::allow_files()?;
     if !args.built {
         stage::build()?;
     }
-    let mut results = Results::new(args.rounds);
-    let subjects = subjects(args, &mut results);
+    let subjects = subjects(args, results);
     // On this thread, whose end would end its children (they ask the kernel for it).
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         tokio::select! {
-            outcome = rounds(args, &subjects, &mut results) => outcome,
+            outcome = rounds(args, &subjects, results) => outcome,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
             _ = hang_up.recv() => bail!("hung up"),
         }
-    })?;
-    Ok(results)
+    })
 }
 
 /// Ours and the peers that can be had here.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::machine;
-use super::scenario::Load;
+use super::scenario::{Load, Scenario};
 use super::stage::{Figures, Outcome};
 use super::subject::Subject;
 
@@ -74,19 +74,27 @@ impl Results {
 
     /// Adds a round of a subject.
     pub(crate) fn add(&mut self, subject: Subject, load: &Load, outcome: Outcome) {
-        self.add_phase(subject, load, "connect", outcome.connect);
+        let (scenario, name) = (load.scenario, &load.name);
+        self.add_phase(subject, scenario, name, "connect", outcome.connect);
         for (phase, outcome) in load.phases.iter().zip(outcome.phases) {
-            self.add_phase(subject, load, &phase.name, outcome.figures);
+            self.add_phase(subject, scenario, name, &phase.name, outcome.figures);
         }
     }
 
-    fn add_phase(&mut self, subject: Subject, load: &Load, phase: &str, figures: Figures) {
-        let (scenario, subject) = (load.scenario.name(), subject.name());
-        let is = |row: &Row| {
-            (&*row.scenario, &*row.load, &*row.phase, &*row.subject) == (scenario, &load.name, phase, subject)
-        };
+    /// Adds a round of a subject in one phase.
+    pub(crate) fn add_phase(
+        &mut self,
+        subject: Subject,
+        scenario: Scenario,
+        load: &str,
+        phase: &str,
+        figures: Figures,
+    ) {
+        let (scenario, subject) = (scenario.name(), subject.name());
+        let is =
+            |row: &Row| (&*row.scenario, &*row.load, &*row.phase, &*row.subject) == (scenario, load, phase, subject);
         let index = self.rows.iter().position(is).unwrap_or_else(|| {
-            let [scenario, load, phase, subject] = [scenario, &load.name, phase, subject].map(str::to_owned);
+            let [scenario, load, phase, subject] = [scenario, load, phase, subject].map(str::to_owned);
             self.rows.push(Row { scenario, load, phase, subject, rounds: 0, figures: BTreeMap::new() });
             self.rows.len() - 1
         });

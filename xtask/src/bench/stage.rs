@@ -34,7 +34,7 @@ pub(crate) struct PhaseOutcome {
 /// Builds the gateway and the load generator for release.
 pub(crate) fn build() -> Result<()> {
     eprintln!("  building the gateway and the load generator for release (about five minutes at first)");
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = wscluster_tests::cargo::command();
     command.args(["build", "--release", "--locked", "--package", "wscluster-gateway", "--package", "wscluster-load"]);
     let status = command.current_dir(root()).status().context("cannot run cargo")?;
     if !status.success() {
@@ -87,6 +87,12 @@ impl Stage {
         command.args(["--rooms", &load.rooms.to_string(), "--members", &load.members.to_string()]);
         command.args(["--payload-bytes", &load.payload_bytes.to_string()]);
         command.args(["--stalled-percent", &load.stalled.to_string()]);
+        if load.echo {
+            command.arg("--echo");
+        }
+        if let Some(at_once) = load.storm {
+            command.args(["--count-failures", "--connecting", &at_once.to_string()]);
+        }
         for phase in &load.phases {
             command.args(["--phase", &phase.argument]);
         }

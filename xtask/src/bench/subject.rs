@@ -25,6 +25,10 @@ pub(crate) enum PeerName {
     Socketio,
     /// Centrifuge, the engine of Centrifugo
     Centrifuge,
+    /// nginx with nchan
+    Nchan,
+    /// Bun's own WebSockets and `publish`
+    Bun,
     /// Nobody
     None,
 }
@@ -35,6 +39,8 @@ impl PeerName {
             Self::Node => Some(Peer::Node),
             Self::Socketio => Some(Peer::SocketIo),
             Self::Centrifuge => Some(Peer::Centrifuge),
+            Self::Nchan => Some(Peer::Nchan),
+            Self::Bun => Some(Peer::Bun),
             Self::None => None,
         }
     }
@@ -59,7 +65,7 @@ impl Subject {
     pub(crate) fn command(self, port: u16, redis_port: u16, folder: &Path) -> Result<Command> {
         match self {
             Self::Ours => ours(port, redis_port, folder),
-            Self::Peer(peer) => peer.command(port, redis_port),
+            Self::Peer(peer) => peer.command(port, redis_port, folder),
         }
     }
 }

@@ -15,6 +15,16 @@ const CONNECT: &[Column] = &[
     ("slabBytesPerConnection", "kernel slab, both ends", 0),
     ("connectP99Ms", "p99 connect ms", 1),
 ];
+const STORM: &[Column] = &[
+    ("cpuMicrosPerHandshake", "CPU µs per handshake and join", 0),
+    ("handshakesPerSecond", "handshakes per second", 0),
+    ("connectP50Ms", "p50 connect ms", 1),
+    ("connectP99Ms", "p99 ms", 1),
+    ("connectMaxMs", "longest ms", 0),
+    ("failures", "failures", 0),
+    ("serverCpuPercent", "server CPU %", 0),
+    ("generatorCpuPercent", "generator CPU %", 0),
+];
 const IDLE: &[Column] = &[
     ("bytesPerConnection", "bytes per connection", 0),
     ("slabBytesPerConnection", "kernel slab, both ends", 0),
@@ -37,8 +47,38 @@ const SLOW: &[Column] = &[
     ("p50Ms", "readers' p50 ms", 1),
     ("p99Ms", "readers' p99 ms", 1),
     ("missing", "missing for readers", 0),
+    ("closedOrRefused", "readers that were closed", 0),
     ("peakMegabytes", "peak memory MB", 0),
     ("stalledClosedPercent", "stalled that were closed %", 0),
+];
+const SESSIONS: &[Column] = &[
+    ("deliveries", "deliveries", 0),
+    ("lost", "lost", 0),
+    ("duplicated", "duplicated", 0),
+    ("reordered", "reordered", 0),
+    ("unannounced", "unannounced", 0),
+    ("forced", "forced", 0),
+    ("movesMean", "moves, mean", 2),
+    ("movesMax", "max", 0),
+    ("gapP50Ms", "gap p50 ms", 0),
+    ("gapP99Ms", "p99", 0),
+    ("gapMaxMs", "max", 0),
+    ("latencyP99Ms", "all messages' p99 ms", 1),
+    ("stayedWorstP99Ms", "worst message of those that stayed, p99 ms", 0),
+    ("peakReconnectsPerSecond", "peak reconnects/s", 0),
+    ("changeSeconds", "change, s", 0),
+];
+const COMPONENTS: &[Column] = &[
+    ("gatewaysRestMegabytes", "gateways, all connected", 0),
+    ("gatewaysPeakMegabytes", "most", 0),
+    ("largestGatewayMegabytes", "largest of them", 1),
+    ("gatewayBytesPerSession", "bytes per session", 0),
+    ("redisRestMegabytes", "Redis", 0),
+    ("redisPeakMegabytes", "most", 0),
+    ("operatorRestMegabytes", "operator", 0),
+    ("operatorPeakMegabytes", "most", 0),
+    ("probesPeakMegabytes", "probes, most", 0),
+    ("trackedPeak", "connections tracked on a node, most", 0),
 ];
 const SATURATED: &[Column] = &[
     ("deliveriesPerSecond", "deliveries per second", 0),
@@ -54,7 +94,7 @@ pub(crate) fn all(results: &Results) -> String {
     for row in &results.rows {
         let key = (&*row.scenario, &*row.load, &*row.phase);
         // The memory of a run with few sessions says nothing: it is the idle scenario's.
-        if seen.contains(&key) || (row.phase == "connect" && row.scenario != "idle") {
+        if seen.contains(&key) || (row.phase == "connect" && !matches!(&*row.scenario, "idle" | "storm")) {
             continue;
         }
         seen.push(key);
@@ -69,9 +109,12 @@ pub(crate) fn all(results: &Results) -> String {
 
 fn table(text: &mut String, first: &Row, rows: &[&Row]) {
     let columns = match &*first.phase {
+        _ if first.scenario == "storm" => STORM,
         "connect" => CONNECT,
         "idle" => IDLE,
         "saturated" => SATURATED,
+        "memory, MB" => COMPONENTS,
+        _ if matches!(&*first.scenario, "drain" | "fleet") => SESSIONS,
         _ if first.scenario == "slow" => SLOW,
         _ => RATE,
     };
@@ -119,7 +162,7 @@ fn cell(row: &Row, ours: Option<&&Row>, (name, _, digits): Column) -> String {
 
 /// Figures whose ratio says something; the rest is context.
 fn comparable(name: &str) -> bool {
-    ["cpuMicros", "bytesPerConnection", "deliveriesPerSecond", "p50", "p99", "last", "serverCpu"]
+    ["cpuMicros", "bytesPerConnection", "deliveriesPerSecond", "p50", "p99", "last", "serverCpu", "connectP"]
         .iter()
         .any(|start| name.starts_with(start))
 }

@@ -41,11 +41,56 @@ impl Core {
     pub(super) fn drained(&mut self, id: LinkId, retry_after: Duration, deadline: Duration, now: Duration) {
         let Some(link) = self.link(id) else { return };
         let first = link.drain.is_none();
+        let lived = now.saturating_sub(link.started);
         link.drain = Some(Drain { retry_at: now + retry_after, deadline: now + deadline });
-        if first && self.is_current(id) {
-            self.emit(Event::Drain { retry_after, deadline });
-            self.follow_drain();
+        match (first, self.is_current(id)) {
+            (true, true) => {
+                if lived >= self.settings.stable_after {
+                    self.failures = 0;
+                }
+                self.emit(Event::Drain { retry_after, deadline });
+                self.follow_drain();
+            }
+            // To serve there would only mean to move once more; unless the alternative is to be closed.
+            (true, false) if self.may_try_again(now) => self.turn_back("it drains, too", now),
+            _ => {}
         }
+    }
+
+    /// The drain was cancelled: we stay, unless we have left.
+    pub(super) fn drain_cancelled(&mut self, id: LinkId) {
+        let cancelled = self.link(id).and_then(|link| link.drain.take()).is_some();
+        if !(cancelled && self.is_current(id)) {
+            return;
+        }
+        self.open_at = None;
+        if let Some(next) = self.next.take() {
+            self.effects.push_back(Effect::Leave(next.id));
+            self.forget(next);
+        }
+        self.emit(Event::DrainCancelled);
+    }
+
+    /// The next connection was welcomed: by another gateway than the one that is to be left, or nothing is gained.
+    pub(super) fn next_welcomed(&mut self, now: Duration) {
+        let (Some(current), Some(next)) = (&self.current, &self.next) else { return };
+        if !next.node().is_empty() && next.node() == current.node() {
+            self.turn_back("it is the gateway that drains", now);
+        }
+    }
+
+    /// Gives the next connection up, as if it had failed.
+    fn turn_back(&mut self, reason: &str, now: Duration) {
+        let Some(next) = &self.next else { return };
+        self.effects.push_back(Effect::Leave(next.id));
+        self.next_ended(&End::Closed { code: None, reason: reason.to_owned() }, now);
+    }
+
+    /// Whether another attempt is sure to come before the current connection is closed.
+    fn may_try_again(&self, now: Duration) -> bool {
+        let drain = self.current.as_ref().and_then(|current| current.drain);
+        let longest = self.settings.backoff.ceiling(self.failures);
+        drain.is_some_and(|drain| now + longest < drain.deadline)
     }
 
     pub(super) fn is_current(&self, id: LinkId) -> bool {

@@ -22,6 +22,7 @@ impl Core {
             "error" => self.refused(id, frame, now),
             "resync" => self.resync(id, frame),
             "drain" => self.drain(id, frame, now),
+            "drainCancelled" => self.drain_cancelled(id),
             "presence" => self.presence(id, frame),
             "history" => self.history(id, frame),
             "join" | "leave" => self.changed(id, frame),
@@ -38,6 +39,8 @@ impl Core {
         link.heartbeat = frame.heartbeat_ms.filter(|interval| *interval > 0).map(Duration::from_millis);
         if self.is_current(id) {
             self.announce_connected();
+        } else {
+            self.next_welcomed(now);
         }
     }
 

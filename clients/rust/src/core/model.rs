@@ -24,6 +24,7 @@ enum Step {
     Serve(usize),
     Deliver(usize, usize),
     Drain(usize, u64, u64),
+    CancelDrain(usize),
     Break(usize, Option<u16>),
     Wait(u64),
     Subscribe(usize),
@@ -40,6 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(Step::Serve),
         6 => (any::<usize>(), 1..4_usize).prop_map(|(link, count)| Step::Deliver(link, count)),
         2 => (any::<usize>(), 0..300_u64, 0..5000_u64).prop_map(|(link, retry, more)| Step::Drain(link, retry, more)),
+        1 => any::<usize>().prop_map(Step::CancelDrain),
         1 => (any::<usize>(), prop::sample::select(vec![None, Some(1001), Some(1012), Some(1013), Some(4408)]))
             .prop_map(|(link, code)| Step::Break(link, code)),
         3 => (1..2000_u64).prop_map(Step::Wait),
@@ -111,6 +113,7 @@ impl World {
             Step::Serve(link) => self.serve(*link),
             Step::Deliver(link, count) => (0..*count).for_each(|_| self.deliver(*link)),
             Step::Drain(link, retry, more) => self.drain(*link, *retry, retry + more),
+            Step::CancelDrain(link) => self.cancel_drain(*link),
             Step::Break(link, code) => self.cut(*link, *code),
             Step::Wait(millis) => self.wait(*millis),
             Step::Subscribe(room) => self.core.subscribe(ROOMS[*room].into(), None, false, self.now),
@@ -170,7 +173,9 @@ impl World {
         let Some(id) = self.pick(choice, false) else { return };
         let server = self.servers.get_mut(&id).unwrap();
         server.open = true;
-        server.frames.push_back(json!({"type": "welcome", "node": "n", "session": "s", "heartbeatMs": 0}));
+        // A few gateways, so that the one that is being left is met again.
+        let node = format!("n{}", id.0 % 3);
+        server.frames.push_back(json!({"type": "welcome", "node": node, "session": "s", "heartbeatMs": 0}));
         self.core.opened(id, self.now);
     }
 
@@ -217,6 +222,12 @@ impl World {
         if let Some(id) = self.pick(choice, true) {
             let frame = json!({"type": "drain", "retryAfterMs": retry, "deadlineMs": deadline});
             self.servers.get_mut(&id).unwrap().frames.push_back(frame);
+        }
+    }
+
+    fn cancel_drain(&mut self, choice: usize) {
+        if let Some(id) = self.pick(choice, true) {
+            self.servers.get_mut(&id).unwrap().frames.push_back(json!({"type": "drainCancelled"}));
         }
     }
 

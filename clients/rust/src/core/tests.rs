@@ -114,6 +114,7 @@ fn describe_event(event: &Event) -> String {
         Event::Join { room, count, .. } => format!("join {room} {count}"),
         Event::Leave { room, count, .. } => format!("leave {room} {count}"),
         Event::Drain { .. } => "drain".to_owned(),
+        Event::DrainCancelled => "drain cancelled".to_owned(),
         Event::Moved { from, to } => format!("moved {from} {to}"),
         Event::Disconnected { code, announced, .. } => format!("disconnected {code:?} announced={announced}"),
         Event::ConnectFailed { retry_in, .. } => format!("connect failed retry={}", retry_in.is_some()),
@@ -205,17 +206,91 @@ fn a_room_without_a_cursor_waits_for_the_current_connection_to_give_it_one() {
     assert_eq!(script.frame(1, answer), ["subscribed news 3-0", "send 2 subscribe news 3-0"]);
 }
 
+fn recovered(reference: u64) -> Value {
+    json!({"type": "subscribed", "ref": reference, "room": "lobby", "position": "5-0", "recovered": true})
+}
+
 #[test]
-fn a_gateway_that_was_draining_when_we_came_is_left_again() {
+fn a_next_gateway_that_says_drain_at_once_is_not_moved_to() {
     let mut script = Script::served();
     script.drain(1, 0, 5000);
     script.wait(0);
     script.open(2, "b");
-    assert_eq!(script.drain(2, 100, 5000), NOTHING);
-    let answer = json!({"type": "subscribed", "ref": 1, "room": "lobby", "position": "5-0", "recovered": true});
-    assert_eq!(script.frame(2, answer), ["recovered lobby 0", "leave 1", "moved a b"]);
+    assert_eq!(script.drain(2, 100, 60_000), ["leave 2", "connect failed retry=true"]);
+    assert_eq!(script.message(1, "6-0"), ["message 6-0"], "the old one serves on");
+    assert_eq!(script.wait(0), ["open 3"]);
+    script.open(3, "c");
+    assert_eq!(script.frame(3, recovered(1)), ["recovered lobby 0", "leave 1", "moved a c"]);
+}
+
+#[test]
+fn a_next_gateway_that_drains_is_better_than_to_be_closed() {
+    let mut script = Script::served();
+    script.drain(1, 0, 1000);
+    script.wait(0);
+    script.open(2, "b");
+    script.wait(1000);
+    assert_eq!(script.drain(2, 100, 5000), NOTHING, "no time for another attempt");
+    assert_eq!(script.frame(2, recovered(1)), ["recovered lobby 0", "leave 1", "moved a b"]);
     assert_eq!(script.wait(99), NOTHING);
     assert_eq!(script.wait(1), ["open 3"]);
+}
+
+#[test]
+fn who_lands_on_a_gateway_that_drains_but_has_not_said_so_stays_until_it_does() {
+    let mut script = Script::served();
+    script.drain(1, 0, 5000);
+    script.wait(0);
+    script.open(2, "b");
+    assert_eq!(script.frame(2, recovered(1)), ["recovered lobby 0", "leave 1", "moved a b"]);
+    assert_eq!(script.wait(1500), NOTHING);
+    assert_eq!(script.drain(2, 100, 5000), ["drain"]);
+    assert_eq!(script.wait(100), ["open 3"]);
+}
+
+#[test]
+fn who_lands_on_the_gateway_that_it_leaves_turns_back() {
+    let mut script = Script::served();
+    script.drain(1, 0, 1000);
+    script.wait(0);
+    assert_eq!(script.open(2, "a"), ["leave 2", "connect failed retry=true"]);
+    assert_eq!(script.wait(0), ["open 3"]);
+    script.wait(1000);
+    assert_eq!(script.open(3, "a"), ["leave 3", "connect failed retry=false"], "also when it is late");
+    assert_eq!(script.message(1, "6-0"), ["message 6-0"]);
+}
+
+#[test]
+fn a_cancelled_drain_lets_the_session_stay_and_the_next_one_is_followed_again() {
+    let cancelled = || json!({"type": "drainCancelled"});
+    let mut script = Script::served();
+    script.drain(1, 200, 5000);
+    assert_eq!(script.frame(1, cancelled()), ["drain cancelled"]);
+    assert_eq!(script.wait(300), NOTHING);
+    assert_eq!(script.drain(1, 200, 5000), ["drain"]);
+    assert_eq!(script.wait(200), ["open 2"]);
+    script.open(2, "b");
+    assert_eq!(script.frame(1, cancelled()), ["leave 2", "drain cancelled"], "the next one does not serve yet");
+    assert_eq!(script.frame(2, recovered(1)), NOTHING);
+    assert_eq!(script.frame(1, cancelled()), NOTHING, "nobody drains");
+    script.drain(1, 0, 5000);
+    assert_eq!(script.wait(0), ["open 3"]);
+    script.open(3, "b");
+    assert_eq!(script.frame(3, recovered(1)), ["recovered lobby 0", "leave 1", "moved a b"]);
+    assert_eq!(script.frame(1, cancelled()), NOTHING, "who has moved has moved");
+}
+
+#[test]
+fn failures_long_ago_do_not_slow_a_move_down() {
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(1000) };
+    let mut script = Script::served();
+    script.core.settings.backoff = backoff;
+    script.core.failures = 9;
+    script.core.settings.stable_after = Duration::from_secs(1);
+    script.wait(1000);
+    script.drain(1, 0, 5000);
+    script.wait(0);
+    assert_eq!(script.closed(2, None), ["connect failed retry=true"], "within the second of a first failure");
 }
 
 #[test]

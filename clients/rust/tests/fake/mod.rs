@@ -65,6 +65,10 @@ struct State {
     faults: BTreeMap<usize, Fault>,
     held: BTreeMap<usize, String>,
     refuse: usize,
+    /// Gateways that serve in turn; none: each connection has its own.
+    fleet: Vec<String>,
+    /// They find whoever shows their cookie.
+    finds: bool,
     heartbeat: u64,
     last_id: u64,
 }
@@ -104,6 +108,13 @@ impl Fake {
     /// Answers the next handshakes with 503.
     pub(crate) fn refuse(&self, handshakes: usize) {
         self.lock().refuse = handshakes;
+    }
+
+    /// From now on these gateways serve in turn and set cookies. With `finds` they pass on whoever was on another of them.
+    pub(crate) fn fleet(&self, gateways: &[&str], finds: bool) {
+        let mut state = self.lock();
+        state.fleet = gateways.iter().map(|name| (*name).to_owned()).collect();
+        state.finds = finds;
     }
 
     /// How many handshakes are still to be refused.
@@ -168,7 +179,17 @@ fn message(room: &str, id: MessageId, payload: &Value) -> String {
     json!({"type": "message", "room": room, "id": id, "timestamp": 7, "payload": payload}).to_string()
 }
 
+/// Who serves a handshake, and the way to it.
+fn choose(state: &State, request: &Request) -> Option<(String, String)> {
+    let here = state.fleet.get(state.orders.len() % state.fleet.len().max(1))?;
+    let cookie = request.headers().get("cookie").and_then(|cookie| cookie.to_str().ok()?.strip_prefix("at="));
+    let known = state.fleet.iter().find(|name| state.finds && Some(&***name) == cookie);
+    let owner = known.unwrap_or(here);
+    Some((owner.clone(), if owner == here { owner.clone() } else { format!("{owner} via {here}") }))
+}
+
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, changed: watch::Sender<u64>) {
+    let mut node = None;
     #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
     let check = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
         let mut state = state.lock().unwrap();
@@ -178,6 +199,10 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, changed: watch::Send
         }
         assert_eq!(request.headers()["sec-websocket-protocol"], SUBPROTOCOL);
         response.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+        if let Some((owner, way)) = choose(&state, request) {
+            response.headers_mut().insert("set-cookie", format!("at={owner}; Max-Age=60").parse().unwrap());
+            node = Some(way);
+        }
         Ok(response)
     };
     let Ok(socket) = accept_hdr_async(stream, check).await else { return };
@@ -189,7 +214,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, changed: watch::Send
         (state.orders.len() - 1, state.heartbeat)
     };
     let welcome = json!({
-        "type": "welcome", "session": format!("s{connection}"), "node": format!("g{connection}"),
+        "type": "welcome", "session": format!("s{connection}"), "node": node.unwrap_or_else(|| format!("g{connection}")),
         "heartbeatMs": heartbeat, "maxMessageBytes": 65536, "resumeWindowMs": 1000, "new": "field",
     });
     let mut link = Link { connection, socket, orders, state, changed };

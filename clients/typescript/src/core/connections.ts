@@ -1,6 +1,7 @@
 // Opening, losing and replacing connections: the part of the core that decides which connection serves. It does not know
 // what the frames say.
 
+import { ceilingMs } from "../backoff.js";
 import { afterClose, type Retry } from "../close.js";
 import { showToken, tokenForOpening, tokenRefused } from "./auth.js";
 import { isReady, type Link, newLink, nextCheck, send } from "./link.js";
@@ -42,9 +43,45 @@ export function ready(core: Core, link: Link): void {
 export function drained(core: Core, link: Link, retryAfterMs: number, deadlineMs: number, now: number): void {
   const first = link.drain === undefined;
   link.drain = { retryAt: now + retryAfterMs, deadline: now + deadlineMs };
-  if (!first || link !== core.current) return;
+  if (!first) return;
+  if (link !== core.current) return drainedOnArrival(core, link, now);
+  if (now - link.startedAt >= core.settings.stableAfterMs) core.failures = 0;
   emit(core, { type: "drain", retryAfterMs, deadlineMs });
   followDrain(core);
+}
+
+/** To serve there would only mean to move once more; unless the alternative is to be closed before another attempt. */
+function drainedOnArrival(core: Core, next: Link, now: number): void {
+  const deadline = core.current?.drain?.deadline ?? 0;
+  if (now + ceilingMs(core.settings.backoff, core.failures) < deadline) turnBack(core, next, now);
+}
+
+/** The drain was cancelled: we stay, unless we have left. */
+export function drainCancelled(core: Core, link: Link): void {
+  const { drain } = link;
+  link.drain = undefined;
+  if (drain === undefined || link !== core.current) return;
+  core.openAt = undefined;
+  if (core.next !== undefined) leaveNext(core, core.next);
+  emit(core, { type: "drainCancelled", node: link.node ?? "" });
+}
+
+/** The next connection was welcomed: by another gateway than the one that is to be left, or nothing is gained. */
+export function nextWelcomed(core: Core, next: Link, now: number): void {
+  if (next === core.next && next.node !== "" && next.node === core.current?.node) turnBack(core, next, now);
+}
+
+/** Gives the next connection up, as if it had failed. */
+function turnBack(core: Core, next: Link, now: number): void {
+  leaveNext(core, next);
+  nextEnded(core, next, 1006, now);
+}
+
+function leaveNext(core: Core, next: Link): void {
+  core.effects.push({ type: "leave", link: next.id });
+  core.next = undefined;
+  core.readySince = undefined;
+  returnAll(core, next.id, 1000);
 }
 
 /** Lets the next connection serve once everything is there. Nothing of the old one is missed: whatever it has not

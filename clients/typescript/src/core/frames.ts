@@ -4,7 +4,7 @@ import { delayMs } from "../backoff.js";
 import type { Incoming } from "../frame.js";
 import { compareIds, type MessageId } from "../id.js";
 import { accepted } from "./auth.js";
-import { askRoster, drained, ready } from "./connections.js";
+import { askRoster, drainCancelled, drained, nextWelcomed, ready } from "./connections.js";
 import { answered, isReady, isRepeat, type Link, type Pending } from "./link.js";
 import { passes, refuse, succeed } from "./requests.js";
 import { type Core, emit, links } from "./state.js";
@@ -27,6 +27,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   leave: (core, link, frame) => change(core, link, "leave", frame),
   drain: (core, link, frame, now) =>
     drained(core, link, frame.retryAfterMs ?? 0, frame.deadlineMs ?? NO_DEADLINE_MS, now),
+  drainCancelled,
 };
 
 /** A frame arrived. Types that are not known here are ignored, as the protocol asks. */
@@ -34,12 +35,13 @@ export function handle(core: Core, link: Link, frame: Incoming, now: number): vo
   if (Object.hasOwn(HANDLERS, frame.type)) HANDLERS[frame.type]?.(core, link, frame, now);
 }
 
-function welcome(core: Core, link: Link, frame: Incoming): void {
+function welcome(core: Core, link: Link, frame: Incoming, now: number): void {
   link.node = frame.node ?? "";
   link.session = frame.session ?? "";
   link.heartbeatMs = frame.heartbeatMs ?? 0;
   link.maxMessageBytes = frame.maxMessageBytes ?? Number.POSITIVE_INFINITY;
   if (isReady(link, core.settings)) ready(core, link);
+  nextWelcomed(core, link, now);
 }
 
 function subscribed(core: Core, link: Link, frame: Incoming): void {

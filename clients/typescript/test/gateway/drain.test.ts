@@ -1,4 +1,4 @@
-// The client on Node against two real gateways joined by one Redis: a drain moves it without a gap.
+// The client on Node against real gateways joined by one Redis: a drain moves it without a gap.
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
@@ -14,7 +14,8 @@ async function fleet(config: object = {}) {
   const redisPort = await startRedis(cleanup);
   const a = await startGateway(cleanup, { node: "gateway-a", redisPort, config });
   const b = await startGateway(cleanup, { node: "gateway-b", redisPort, config });
-  return { a, b, balancer: await Proxy.start(cleanup, a.port) };
+  const c = await startGateway(cleanup, { node: "gateway-c", redisPort, config });
+  return { a, b, c, balancer: await Proxy.start(cleanup, a.port) };
 }
 
 test("a drain moves a session in mid-stream: nothing lost, nothing twice, in order", async () => {
@@ -66,6 +67,72 @@ test("publishes go on through a drain, each written once and in order", async ()
   await witness.heard("message", answers.length + 1);
   assert.deepEqual(witness.payloads("lobby"), [-1, ...answers.keys()]);
   assert.equal(writer.events.filter(({ type }) => type === "disconnected").length, 0);
+});
+
+test("sent back to the gateway that it leaves, a session stays and tries again", async () => {
+  const { a, b, balancer } = await fleet();
+  const reader = connect(cleanup, balancer.url);
+  await reader.client.subscribe("lobby").ready;
+  await a.drain({ timeoutSeconds: 60 });
+  await reader.heard("drain");
+  await until("it was sent back three times", async () => balancer.accepted >= 4);
+  assert.deepEqual([reader.client.node, reader.all("moved"), reader.all("disconnected")], ["gateway-a", [], []]);
+  await reader.client.publish("lobby", 1);
+  await reader.heard("message");
+  balancer.target = b.port;
+  await reader.heard("moved");
+  await until("the old gateway is empty", async () => (await a.connections()) === 0);
+  assert.deepEqual([reader.all("moved").length, reader.all("disconnected"), reader.all("resync")], [1, [], []]);
+});
+
+test("a session does not move to a gateway that says drain at once", async () => {
+  const { a, b, c, balancer } = await fleet();
+  const reader = connect(cleanup, balancer.url);
+  await Promise.all([reader.client.subscribe("lobby").ready, reader.client.subscribe("news").ready]);
+  await b.drain({ timeoutSeconds: 60 });
+  balancer.target = b.port;
+  await a.drain({ timeoutSeconds: 60 });
+  await until("it was turned back three times", async () => balancer.accepted >= 4);
+  balancer.target = c.port;
+  await reader.heard("moved");
+  await until("the old gateway is empty", async () => (await a.connections()) === 0);
+  assert.deepEqual(reader.all("moved").map(({ from, to }) => [from, to]), [["gateway-a", "gateway-c"]]);
+  assert.deepEqual([reader.all("disconnected"), reader.all("resync")], [[], []]);
+});
+
+test("on a gateway that drains but has not said so, a session stays until it does", async () => {
+  const { a, b, c, balancer } = await fleet({ drain: { minSeconds: 2 } });
+  const reader = connect(cleanup, balancer.url);
+  await reader.client.subscribe("lobby").ready;
+  await a.drain({ timeoutSeconds: 60 });
+  await reader.heard("drain");
+  balancer.target = b.port;
+  await b.drain({ timeoutSeconds: 60 });
+  const told = Date.now();
+  await reader.heard("moved");
+  balancer.target = c.port;
+  assert.ok(Date.now() - told < 2000, "it was there before it was told");
+  await reader.heard("drain", 2);
+  assert.ok(Date.now() - told >= 2000);
+  await reader.heard("moved", 2);
+  assert.deepEqual(reader.all("moved").map(({ from, to }) => [from, to]), [["gateway-a", "gateway-b"], ["gateway-b", "gateway-c"]]);
+  assert.deepEqual([reader.all("disconnected"), reader.all("resync")], [[], []]);
+});
+
+test("a cancelled drain lets a session stay, and the next drain moves it", async () => {
+  const { a, b, balancer } = await fleet();
+  const reader = connect(cleanup, balancer.url);
+  await reader.client.subscribe("lobby").ready;
+  await a.drain({ timeoutSeconds: 60 });
+  await until("it was sent back", async () => balancer.accepted >= 2);
+  await a.cancelDrain();
+  assert.equal((await reader.heard("drainCancelled")).node, "gateway-a");
+  await until("it holds one connection", async () => (await a.connections()) === 1);
+  assert.equal(reader.client.state, "connected");
+  balancer.target = b.port;
+  await a.drain({ timeoutSeconds: 60 });
+  await reader.heard("moved");
+  assert.deepEqual([reader.all("drain").length, reader.all("moved").length, reader.all("disconnected")], [2, 1, []]);
 });
 
 test("a gateway that dies is replaced, and the room goes on from the cursor", async () => {

@@ -33,6 +33,7 @@ export interface Gateway {
   readonly port: number;
   readonly adminPort: number;
   drain(wish?: object): Promise<void>;
+  cancelDrain(): Promise<void>;
   /** How many sockets it holds. */
   connections(): Promise<number>;
   kill(): Promise<void>;
@@ -73,6 +74,7 @@ export async function startGateway(cleanup: Cleanup, options: GatewayOptions = {
     port,
     adminPort,
     drain: async (wish) => void (await call("/v1/drain", "POST", wish)),
+    cancelDrain: async () => void (await call("/v1/drain", "DELETE")),
     connections: async () => Number((await call("/v1/connections", "GET"))["connections"]),
     kill: end,
   };

@@ -13,6 +13,8 @@ export class Proxy {
   target: number | undefined;
   /** Bytes of the gateways are thrown away, as on a path that is dead in one direction. */
   swallowing = false;
+  /** Connections that came so far. */
+  accepted = 0;
   readonly #pairs = new Set<Pair>();
   readonly #server: Server;
 
@@ -55,6 +57,7 @@ export class Proxy {
   }
 
   #accept(client: Socket): void {
+    this.accepted += 1;
     if (this.target === undefined) return void client.on("error", () => {}).resetAndDestroy();
     const gateway = createConnection(this.target, "127.0.0.1");
     const pair = { client, gateway };

@@ -7,7 +7,7 @@ import { until } from "./until.js";
 
 const NAMES: readonly (keyof Events)[] = [
   "connected", "disconnected", "subscribed", "refused", "message", "recovered", "resync", "presence", "join", "leave",
-  "drain", "moved", "state", "error", "closed",
+  "drain", "drainCancelled", "moved", "state", "error", "closed",
 ];
 
 export class Recorder {

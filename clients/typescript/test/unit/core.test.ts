@@ -67,6 +67,67 @@ test("a failed move is tried again until the deadline, then the close is waited 
   same(script.closed(1, 1012), ["disconnected 1012 announced", "open 4"]);
 });
 
+const RECOVERED = { type: "subscribed", ref: 1, position: "5-0", recovered: true } as const;
+
+/** With a second between attempts at most; chance gives none. */
+const patient = () => Script.served({ backoff: { baseMs: 1000, maxMs: 1000 } });
+
+test("a next gateway that says drain at once is not moved to", () => {
+  const script = patient();
+  same(script.drain(1, 0, 5000), ["drain", "open 2"]);
+  script.open(2, "b");
+  same(script.drain(2, 100, 60_000), ["leave 2", "open 3"]);
+  same(script.message(1, "6-0"), ["message 6-0"], "the old one serves on");
+  script.open(3, "c");
+  same(script.frame(3, RECOVERED), ["recovered lobby 0", "leave 1", "moved a c"]);
+});
+
+test("a next gateway that drains is better than to be closed", () => {
+  const script = Script.served({ backoff: { baseMs: 5000, maxMs: 5000 } });
+  script.drain(1, 0, 5000);
+  script.open(2, "b");
+  same(script.drain(2, 100, 5000), [], "no time that is sure for another attempt");
+  same(script.frame(2, RECOVERED), ["recovered lobby 0", "leave 1", "moved a b"]);
+  same(script.wait(100), ["open 3"]);
+});
+
+test("who lands on a gateway that drains but has not said so stays until it does", () => {
+  const script = patient();
+  script.drain(1, 0, 5000);
+  script.open(2, "b");
+  same(script.frame(2, RECOVERED), ["recovered lobby 0", "leave 1", "moved a b"]);
+  same(script.wait(500), []);
+  same(script.drain(2, 100, 5000), ["drain"]);
+  same(script.wait(100), ["open 3"]);
+});
+
+test("who lands on the gateway that it leaves turns back", () => {
+  const script = patient();
+  script.drain(1, 0, 400);
+  same(script.open(2, "a"), ["leave 2", "open 3"]);
+  script.now += 400;
+  same(script.open(3, "a"), ["leave 3"], "also when it is late");
+  same(script.message(1, "6-0"), ["message 6-0"]);
+});
+
+test("a cancelled drain lets the session stay, and the next one is followed again", () => {
+  const script = patient();
+  const cancel = () => script.frame(1, { type: "drainCancelled" });
+  script.drain(1, 200, 5000);
+  same(cancel(), ["drainCancelled"]);
+  same(script.wait(300), []);
+  same(script.drain(1, 200, 5000), ["drain"]);
+  same(script.wait(200), ["open 2"]);
+  script.open(2, "b");
+  same(cancel(), ["leave 2", "drainCancelled"], "the next one does not serve yet");
+  same(script.frame(2, RECOVERED), []);
+  same(cancel(), [], "nobody drains");
+  same(script.drain(1, 0, 5000), ["drain", "open 3"]);
+  script.open(3, "b");
+  same(script.frame(3, RECOVERED), ["recovered lobby 0", "leave 1", "moved a b"]);
+  same(cancel(), [], "who has moved has moved");
+});
+
 test("when the old connection ends early, the next one serves", () => {
   const script = Script.served();
   script.drain(1, 0, 5000);

@@ -52,7 +52,7 @@ class World {
     const link = this.#pick(true);
     const waiting = this.#pick(false);
     const room = this.chance.pick(ROOMS) ?? "lobby";
-    const choice = this.chance.integer(32);
+    const choice = this.chance.integer(33);
     if (choice < 6) this.append(room, null);
     else if (choice < 10) waiting !== undefined && this.answerHandshake(waiting);
     else if (choice < 11) waiting !== undefined && this.end(waiting, 1006);
@@ -63,7 +63,8 @@ class World {
     else if (choice < 27) this.wait(1 + this.chance.integer(2000));
     else if (choice < 28) this.input({ type: "subscribe", room, presence: false });
     else if (choice < 31) this.publish();
-    else this.input({ type: "wake" });
+    else if (choice < 32) this.input({ type: "wake" });
+    else link !== undefined && this.servers.get(link)?.frames.push({ type: "drainCancelled" });
   }
 
   append(room: string, payload: unknown): string {
@@ -84,7 +85,8 @@ class World {
   answerHandshake(link: LinkId): void {
     const server = this.servers.get(link)!;
     server.open = true;
-    server.frames.push({ type: "welcome", node: "n", session: "s", heartbeatMs: 0 });
+    // A few gateways, so that the one that is being left is met again.
+    server.frames.push({ type: "welcome", node: `n${link % 3}`, session: "s", heartbeatMs: 0 });
     this.input({ type: "opened", link });
   }
 
@@ -178,7 +180,7 @@ class World {
     for (let round = 0; round < 400; round++) {
       this.wait(30_000);
       for (const [link, server] of [...this.servers]) {
-        if (!server.open) this.answerHandshake(link);
+        if (!server.open && this.servers.has(link)) this.answerHandshake(link);
         for (let times = 0; times < 4; times++) {
           while (server.requests.length > 0 && this.servers.has(link)) this.serve(link);
           while (server.frames.length > 0 && this.servers.has(link)) this.deliver(link);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+
+use crate::https;
 
 /// Largest key set that is read, in bytes.
 pub(super) const MOST_BYTES: usize = 256 * 1024;
@@ -30,8 +31,8 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) fn new(url: http::Uri) -> Self {
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1().build();
-        Self { client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https), url }
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https::connector());
+        Self { client, url }
     }
 
     /// One attempt.
@@ -46,7 +47,7 @@ impl Fetcher {
             .header(header::USER_AGENT, "wscluster-gateway")
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+        let response = self.client.request(request).await.map_err(|error| https::chain(&error))?;
         match response.status() {
             StatusCode::OK => {}
             status if status.is_redirection() => {
@@ -60,24 +61,6 @@ impl Fetcher {
             body.map_err(|error| format!("cannot be read ({error}); at most {MOST_BYTES} bytes are"))?.to_bytes();
         Ok(Fetched { body, max_age })
     }
-}
-
-/// An error with what caused it: hyper's own text says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// Trusts what browsers trust, and what this machine trusts (`SSL_CERT_FILE` names another file): an identity provider
-/// may have a certificate of the company's own.
-fn tls() -> ClientConfig {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

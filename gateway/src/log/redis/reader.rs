@@ -16,7 +16,7 @@ use super::{Inner, Position, errors};
 use crate::clock;
 use crate::entry::EntryId;
 use crate::error::LogError;
-use crate::log::{Mode, StreamState, continuity};
+use crate::log::{Mode, continuity};
 use crate::protocol::Reason;
 use crate::room::RoomId;
 
@@ -108,7 +108,11 @@ impl Reader {
         while let Some(batch) = open.pop() {
             let limit = (MOST_ENTRIES / batch.len()).clamp(4, 250);
             // From just before the last entry that was read: if it comes again, nothing after it was trimmed.
+            let mut span = self.inner.metrics.traces.root("redis read");
+            span.set("db.system.name", "redis");
+            span.count("wscluster.read.rooms", batch.len());
             let read = self.xread(&batch, limit + 1, |watch| watch.position.id.previous()).await;
+            drop(span);
             let mut refused = Vec::new();
             for (rooms, error) in read.failed {
                 // One key refuses the whole read: it is looked for by halves.
@@ -202,7 +206,8 @@ impl Reader {
             Ok(()) if watch.suspect => Reason::Reset,
             Ok(()) => return Ok(self.deliver(room, watch, at, entries, limit)),
         };
-        let position = Self::after_a_gap(at, reason, &entries, state.as_ref());
+        let first = entries.first().map(|first| first.entry.id);
+        let position = continuity::after_a_gap(at, reason, first, state.as_ref());
         if self.inner.table.advance(room, watch.token, position) {
             self.inner.table.clear(room, watch.token);
             self.inner.feed.gap(room, watch.token, reason, position.id);
@@ -210,16 +215,6 @@ impl Reader {
         let goes_on = position.id >= at.id && state.is_some();
         let entries = if goes_on { entries } else { Vec::new() };
         Ok(self.deliver(room, watch, position, entries, limit))
-    }
-
-    /// Where reading goes on: before what is left, or at the end of what is something else now.
-    fn after_a_gap(at: Position, reason: Reason, entries: &[Found], state: Option<&StreamState>) -> Position {
-        let Some(state) = state else { return Position::START };
-        let Some(first) = entries.first().filter(|_| state.last >= at.id) else { return Position::end(Some(state)) };
-        // Counted from the end, where all that is left is known to have come after.
-        let whole = reason != Reason::Reset && state.first == Some(first.entry.id);
-        let added = if whole { state.added.and_then(|added| added.checked_sub(state.length)) } else { None };
-        Position { id: first.entry.id.previous(), added }
     }
 
     fn deliver(&self, room: &RoomId, watch: &Watch, at: Position, entries: Vec<Found>, limit: usize) -> usize {

@@ -43,7 +43,11 @@ async fn write(inner: &Inner, batch: &mut Vec<Append>) {
     for append in batch.iter() {
         add(inner, &mut commands, append);
     }
+    let mut span = inner.metrics.traces.root("redis append");
+    span.set("db.system.name", "redis");
+    span.count("db.operation.batch.size", batch.len());
     let mut results = inner.servers.many(Way::Commands, commands).await.into_iter();
+    drop(span);
     for append in batch.drain(..) {
         let missing = || Err(LogError::Refused("Redis did not answer every command".into()));
         let result = results.next().unwrap_or_else(missing);

@@ -12,7 +12,13 @@ use tokio_util::sync::CancellationToken;
 use wscluster_client::{BuildError, Client, Event, MessageId, PublishError};
 
 use super::{Message, Plan, Turn};
-use crate::{clock, ledger::Fate, schedule::Schedule, shared::Shared};
+use crate::{
+    clock,
+    ledger::Fate,
+    schedule::Schedule,
+    shared::Shared,
+    token::{self, Source},
+};
 
 /// Below a gateway's default of 50 messages per second and connection.
 const RATE_PER_CONNECTION: f64 = 40.0;
@@ -34,12 +40,12 @@ impl SocketPublisher {
     ///
     /// # Errors
     /// If the URL is not one of a WebSocket.
-    pub fn connect(url: &str, plan: Plan) -> Result<Self, BuildError> {
+    pub fn connect(url: &str, token: Option<&Source>, plan: Plan) -> Result<Self, BuildError> {
         let count = (plan.rate / RATE_PER_CONNECTION).ceil().clamp(1.0, MOST_CONNECTIONS) as usize;
         let connected = Arc::new(Semaphore::new(0));
         let client = |_| {
             let connected = connected.clone();
-            Client::builder(url).connect_with(move |event| {
+            token::show(Client::builder(url), token).connect_with(move |event| {
                 if let Event::Connected { .. } = event {
                     connected.add_permits(1);
                 }
