@@ -8,9 +8,9 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed},
 };
 
+use hashbrown::HashTable;
 use parking_lot::Mutex;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::sync::Notify;
 
 use crate::affinity::wire::Via;
 use crate::clock::Millis;
@@ -45,7 +45,8 @@ pub struct Connection {
     shedding: AtomicBool,
     /// The way it came, if that was through another gateway.
     pub via: Option<Box<Via>>,
-    address: IpAddr,
+    /// As IPv6, in which it is a byte shorter.
+    address: Ipv6Addr,
     session: u128,
 }
 
@@ -60,13 +61,14 @@ pub enum Full {
 
 /// The connections of this gateway.
 pub struct Connections {
-    shards: Vec<Mutex<HashMap<ConnectionId, Arc<Connection>>>>,
-    addresses: Mutex<HashMap<IpAddr, u32>>,
+    shards: Vec<Mutex<HashTable<Arc<Connection>>>>,
+    addresses: Mutex<HashMap<Ipv6Addr, u32>>,
     budget: Arc<Budget>,
     count: AtomicUsize,
+    /// Told when the last one has ended.
+    emptied: Notify,
     next: AtomicU64,
     shedding: Mutex<()>,
-    tracker: TaskTracker,
 }
 
 impl Default for Connections {
@@ -76,42 +78,35 @@ impl Default for Connections {
             addresses: Mutex::default(),
             budget: Arc::default(),
             count: AtomicUsize::new(0),
+            emptied: Notify::new(),
             next: AtomicU64::new(1),
             shedding: Mutex::new(()),
-            tracker: TaskTracker::new(),
         }
     }
 }
 
-/// A place among the connections, taken before the handshake is answered; given back when dropped.
+/// A place among the connections, taken before the handshake is answered. Given back when dropped, unless a connection
+/// was added in it: that gives it back when it is removed.
 pub struct Place {
-    connections: Arc<Connections>,
-    /// As IPv6, in which it is a byte shorter: each connection has one.
+    /// `None`: a connection has it.
+    connections: Option<Arc<Connections>>,
     address: Ipv6Addr,
     via: Option<Box<Via>>,
-    _open: TaskTrackerToken,
 }
 
 impl Place {
     /// The same for a connection that comes through another gateway.
     #[must_use]
-    pub fn through(self, via: Option<Via>) -> Self {
-        let mut place = self;
-        place.via = via.map(Box::new);
-        place
+    pub fn through(mut self, via: Option<Via>) -> Self {
+        self.via = via.map(Box::new);
+        self
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.count.fetch_sub(1, Relaxed);
-        let mut addresses = self.connections.addresses.lock();
-        let address = self.address.to_canonical();
-        if let Some(count) = addresses.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&address);
-            }
+        if let Some(connections) = &self.connections {
+            connections.give_back(self.address);
         }
     }
 }
@@ -119,7 +114,7 @@ impl Drop for Place {
 impl Connections {
     /// Takes a place, if there is one.
     pub fn admit(self: &Arc<Self>, address: IpAddr, most: usize, most_per_address: u32) -> Result<Place, Full> {
-        let (address, mut addresses) = (address.to_canonical(), self.addresses.lock());
+        let (address, mut addresses) = (as_ipv6(address), self.addresses.lock());
         let same = addresses.get(&address).copied().unwrap_or(0);
         if most_per_address > 0 && same >= most_per_address {
             return Err(Full::Address);
@@ -130,19 +125,28 @@ impl Connections {
         }
         self.count.fetch_add(1, Relaxed);
         addresses.insert(address, same + 1);
+        Ok(Place { connections: Some(Arc::clone(self)), address, via: None })
+    }
+
+    fn give_back(&self, address: Ipv6Addr) {
+        let mut addresses = self.addresses.lock();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
         drop(addresses);
-        let address = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        Ok(Place { connections: Arc::clone(self), address, via: None, _open: self.tracker.token() })
+        if self.count.fetch_sub(1, Relaxed) == 1 {
+            self.emptied.notify_waiters();
+        }
     }
 
     /// Adds a connection that has a place, to be served by the shard of `inbox`.
     pub fn add(
         &self,
         protocol: Protocol,
-        place: &Place,
+        mut place: Place,
         session: u128,
         now: Millis,
         inbox: Arc<Inbox>,
@@ -157,17 +161,22 @@ impl Connections {
             inbox,
             slot: AtomicU32::new(UNSERVED),
             shedding: AtomicBool::new(false),
-            via: place.via.clone(),
-            address: place.address.to_canonical(),
+            via: place.via.take(),
+            address: place.address,
             session,
         });
-        self.shard(id).lock().insert(id, Arc::clone(&connection));
+        place.connections = None;
+        self.shard(id).lock().insert_unique(hash(id), Arc::clone(&connection), |each| hash(each.id));
         connection
     }
 
-    /// Removes a connection.
-    pub fn remove(&self, id: ConnectionId) {
-        self.shard(id).lock().remove(&id);
+    /// Removes a connection, and gives its place back.
+    pub fn remove(&self, connection: &Connection) {
+        let id = connection.id;
+        if let Ok(entry) = self.shard(id).lock().find_entry(hash(id), |each| each.id == id) {
+            entry.remove();
+            self.give_back(connection.address);
+        }
     }
 
     /// Number of connections, those in a handshake included.
@@ -182,13 +191,13 @@ impl Connections {
 
     /// All connections.
     pub fn all(&self) -> Vec<Arc<Connection>> {
-        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+        self.shards.iter().flat_map(|shard| shard.lock().iter().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// The connection of a session. Looks at all of them: sessions are ended by hand, and rarely.
     pub fn of_session(&self, id: u128) -> Option<Arc<Connection>> {
-        let find = |shard: &Mutex<HashMap<_, Arc<Connection>>>| {
-            shard.lock().values().find(|connection| connection.session == id).cloned()
+        let find = |shard: &Mutex<HashTable<Arc<Connection>>>| {
+            shard.lock().iter().find(|connection| connection.session == id).cloned()
         };
         self.shards.iter().find_map(find)
     }
@@ -205,8 +214,13 @@ impl Connections {
 
     /// Waits until there are none, once no more are admitted.
     pub async fn ended(&self) {
-        self.tracker.close();
-        self.tracker.wait().await;
+        loop {
+            let emptied = self.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// Has the connections make room that keep most waiting, until no more than `limit` bytes wait. Returns how many
@@ -235,7 +249,7 @@ impl Connections {
         told
     }
 
-    fn shard(&self, id: ConnectionId) -> &Mutex<HashMap<ConnectionId, Arc<Connection>>> {
+    fn shard(&self, id: ConnectionId) -> &Mutex<HashTable<Arc<Connection>>> {
         &self.shards[(id % SHARDS) as usize]
     }
 }
@@ -269,7 +283,19 @@ impl Connection {
 
     /// Where it comes from.
     pub fn address(&self) -> IpAddr {
-        self.address
+        self.address.to_canonical()
+    }
+}
+
+/// Ids are counted: spreads them over all bits (Fibonacci hashing).
+fn hash(id: ConnectionId) -> u64 {
+    id.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+}
+
+fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     }
 }
 
@@ -304,13 +330,40 @@ mod tests {
         assert!(connections.admit(HERE, 9, 2).is_ok());
     }
 
+    #[tokio::test]
+    async fn a_connection_keeps_its_place_until_it_is_removed_and_gives_it_back_once() {
+        let connections = Arc::new(Connections::default());
+        let shards = Shards::new(1).unwrap();
+        let add = || {
+            let place = connections.admit(HERE, 2, 0).ok().unwrap();
+            connections.add(Protocol::V1, place, 0, 0, shards.choose())
+        };
+        let (first, second) = (add(), add());
+        assert_eq!((connections.len(), connections.admit(HERE, 2, 0).err()), (2, Some(Full::Gateway)));
+        let ended = tokio::spawn({
+            let connections = Arc::clone(&connections);
+            async move { connections.ended().await }
+        });
+        connections.remove(&first);
+        connections.remove(&first);
+        assert_eq!(
+            (connections.len(), connections.all().len(), connections.addresses.lock()[&as_ipv6(HERE)]),
+            (1, 1, 1)
+        );
+        tokio::task::yield_now().await;
+        assert!(!ended.is_finished());
+        connections.remove(&second);
+        ended.await.unwrap();
+        assert!(connections.is_empty() && connections.all().is_empty() && connections.addresses.lock().is_empty());
+    }
+
     #[test]
     fn over_the_total_the_fullest_go_first() {
         let connections = Arc::new(Connections::default());
         let shards = Shards::new(1).unwrap();
-        let place = connections.admit(HERE, 9, 0).ok().unwrap();
         let all = [100, 900, 500].map(|bytes| {
-            let connection = connections.add(Protocol::Raw, &place, 0, 0, shards.choose());
+            let place = connections.admit(HERE, 9, 0).ok().unwrap();
+            let connection = connections.add(Protocol::Raw, place, 0, 0, shards.choose());
             connection.bytes.store(bytes, Relaxed);
             connections.budget.change(0, bytes);
             connection

@@ -96,7 +96,7 @@ mod tests {
     use crate::affinity::forwards::Forwards;
     use crate::affinity::wire::Via;
     use crate::protocol::Protocol;
-    use crate::shard::{Connection, Place};
+    use crate::shard::Connection;
     use crate::socket::{Command, Shards};
 
     fn turn(owner: &str) -> Turn {
@@ -115,21 +115,19 @@ mod tests {
     struct World {
         connections: Arc<Connections>,
         shards: Shards,
-        places: Vec<Place>,
     }
 
     impl World {
         fn new() -> Self {
-            Self { connections: Arc::default(), shards: Shards::new(1).unwrap(), places: Vec::new() }
+            Self { connections: Arc::default(), shards: Shards::new(1).unwrap() }
         }
 
         fn connect(&mut self, via: Option<(&str, u64)>) -> Arc<Connection> {
             let place = self.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 100, 0).ok().unwrap();
             let via = via.map(|(gateway, forward)| Via { gateway: gateway.into(), forward });
             let place = place.through(via);
-            let connection = self.connections.add(Protocol::V1, &place, 0, 0, self.shards.choose());
+            let connection = self.connections.add(Protocol::V1, place, 0, 0, self.shards.choose());
             connection.slot.store(0, Relaxed);
-            self.places.push(place);
             connection
         }
 

@@ -5,14 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::config::{self, Config};
 use crate::protocol::Protocol;
-use crate::shard::Place;
 use crate::socket::{Command, Shards};
 
 struct World {
     drain: Arc<Drain>,
     connections: Arc<Connections>,
     shards: Shards,
-    clients: Vec<(Place, Arc<Connection>)>,
+    clients: Vec<Arc<Connection>>,
 }
 
 fn world(clients: usize, settings: config::Drain) -> World {
@@ -27,15 +26,14 @@ fn world(clients: usize, settings: config::Drain) -> World {
 impl World {
     fn connect(&mut self) {
         let place = self.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 1000, 0).ok().unwrap();
-        let connection = self.connections.add(Protocol::V1, &place, 0, clock::now(), self.shards.choose());
+        let connection = self.connections.add(Protocol::V1, place, 0, clock::now(), self.shards.choose());
         connection.slot.store(0, Relaxed);
-        self.clients.push((place, connection));
+        self.clients.push(connection);
     }
 
     fn leave(&mut self, reason: &'static str) {
-        let (place, connection) = self.clients.remove(0);
-        self.connections.remove(connection.id);
-        drop(place);
+        let connection = self.clients.remove(0);
+        self.connections.remove(&connection);
         self.drain.closed(&connection, reason);
     }
 
@@ -44,14 +42,14 @@ impl World {
         let mut commands = Vec::new();
         self.shards.inboxes()[0].take(&mut commands);
         let first = |command| match command {
-            Command::Tell(connection, item) if Arc::ptr_eq(&connection, &self.clients[0].1) => Some(item),
+            Command::Tell(connection, item) if Arc::ptr_eq(&connection, &self.clients[0]) => Some(item),
             _ => None,
         };
         commands.into_iter().filter_map(first).collect()
     }
 
     fn noticed(&self) -> usize {
-        self.clients.iter().filter(|(_, each)| each.noticed.load(Relaxed)).count()
+        self.clients.iter().filter(|each| each.noticed.load(Relaxed)).count()
     }
 }
 
@@ -100,11 +98,11 @@ async fn who_comes_during_a_drain_is_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn who_has_not_been_taken_by_its_shard_is_told_later() {
     let world = world(1, settings(0, 0));
-    world.clients[0].1.slot.store(u32::MAX, Relaxed);
+    world.clients[0].slot.store(u32::MAX, Relaxed);
     world.drain.start(Wish::default());
     pass(1000).await;
     assert_eq!(world.noticed(), 0, "it would not hear it");
-    world.clients[0].1.slot.store(0, Relaxed);
+    world.clients[0].slot.store(0, Relaxed);
     pass(200).await;
     assert_eq!(world.noticed(), 1);
 }

@@ -4,27 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 
-/// Lets `rate` things a second through in the long run, and `burst` at once.
+/// Lets `rate` things a second through in the long run, and `burst` at once. Every session has two: eight bytes each.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
-    spent: f64,
-    at: Millis,
+    /// When it will be full again if no more is taken, in milliseconds (the generic cell rate algorithm).
+    full_at: f64,
 }
+
+/// What sums of intervals may be off by, in milliseconds.
+const ROUNDING: f64 = 1e-3;
 
 impl Bucket {
     /// A full one.
     pub fn full(now: Millis) -> Self {
-        Self { spent: 0.0, at: now }
+        Self { full_at: now as f64 }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one, if there is one. `rate` is above zero.
     pub fn take(&mut self, rate: f64, burst: f64, now: Millis) -> bool {
-        let elapsed = now.saturating_sub(self.at) as f64 / 1000.0;
-        self.spent = (self.spent - elapsed * rate).max(0.0);
-        self.at = self.at.max(now);
-        let may = self.spent + 1.0 <= burst + 1e-9;
+        let (interval, now) = (1000.0 / rate, now as f64);
+        let full_at = self.full_at.max(now) + interval;
+        let may = full_at - now <= burst * interval + ROUNDING;
         if may {
-            self.spent += 1.0;
+            self.full_at = full_at;
         }
         may
     }

@@ -17,7 +17,6 @@ use crate::shared::Shared;
 pub struct Adoption {
     pub(super) stream: Stream<TcpStream>,
     pub(super) handle: Arc<Connection>,
-    pub(super) place: Place,
     pub(super) carried: Carried,
 }
 
@@ -47,8 +46,8 @@ fn give(shared: &Arc<Shared>, stream: Stream<TcpStream>, place: Place, carried: 
         Carried::Frozen(frozen) => &frozen.session,
     };
     let protocol = session.protocol;
-    let handle = shared.connections.add(protocol, &place, session.number, clock::now(), Arc::clone(&inbox));
+    let handle = shared.connections.add(protocol, place, session.number, clock::now(), Arc::clone(&inbox));
     shared.metrics.opened(protocol);
     tracing::debug!(session = session.id(), peer = %handle.address(), ?protocol, "session begins");
-    inbox.send(Command::Adopt(Box::new(Adoption { stream, handle, place, carried })));
+    inbox.send(Command::Adopt(Box::new(Adoption { stream, handle, carried })));
 }

@@ -21,7 +21,7 @@ use crate::outbox::{Kind, Outbox, Written};
 use crate::protocol::{Protocol, Reason, Refusal};
 use crate::room::RoomId;
 use crate::session::{Effect, Event, Receipt, Session};
-use crate::shard::{Connection, Place};
+use crate::shard::Connection;
 
 /// A connection of a shard. Small while idle: no buffer, no task, no timer of its own.
 #[expect(clippy::struct_excessive_bools)] // Facts of a socket that come and go independently.
@@ -44,8 +44,6 @@ pub(super) struct Conn {
     pub(super) blocked: bool,
     pub(super) dirty: bool,
     pub(super) rare: Option<Box<Rare>>,
-    /// Given back when the connection ends.
-    _place: Place,
 }
 
 /// What most connections have not.
@@ -85,7 +83,6 @@ impl Conn {
         stream: Stream<TcpStream>,
         slot: Slot,
         handle: Arc<Connection>,
-        place: Place,
         session: Session,
         (decoder, outbox): (Decoder, Outbox),
     ) -> Self {
@@ -103,7 +100,6 @@ impl Conn {
             blocked: false,
             dirty: false,
             rare: None,
-            _place: place,
         }
     }
 
@@ -326,9 +322,9 @@ impl Conn {
         }
     }
 
-    /// The timer that was set for `at` has fired.
-    pub(super) fn timer_fired(&mut self, at: Millis, cx: &mut Context) {
-        if self.timer != at {
+    /// The timer may have fired.
+    pub(super) fn timer_fired(&mut self, cx: &mut Context) {
+        if self.timer > cx.now {
             return;
         }
         self.timer = Millis::MAX;
@@ -353,7 +349,7 @@ mod tests {
     /// One more word, and the allocator gives each connection 64 bytes more.
     #[test]
     fn a_connection_fits_into_what_the_allocator_gives_it() {
-        assert!(size_of::<Conn>() <= 384, "{} bytes", size_of::<Conn>());
+        assert!(size_of::<Conn>() <= 320, "{} bytes", size_of::<Conn>());
         // With the two counters before it.
         assert!(size_of::<Connection>() + 16 <= 96, "{} bytes", size_of::<Connection>());
     }

@@ -15,6 +15,7 @@ mod reading;
 mod rooms;
 mod stream;
 mod stream_tokio;
+mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

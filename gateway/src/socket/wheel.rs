@@ -1,14 +1,15 @@
-//! One coarse timer wheel per shard: entries cost sixteen bytes and are never removed, only found outdated.
+//! One coarse timer wheel per shard: an entry costs four bytes and is never removed, only found outdated.
 
+use super::rooms::Slot;
 use crate::clock::Millis;
 
 /// How coarse it is, in milliseconds.
 const TICK: Millis = 64;
 const BUCKETS: usize = 512;
 
-/// Timers of a shard. An entry is a connection's slot and the time it was set for.
+/// Timers of a shard. An entry is a connection's slot; the connection knows what time it is for.
 pub(super) struct Wheel {
-    buckets: Vec<Vec<(u32, Millis)>>,
+    buckets: Vec<Vec<Slot>>,
     /// Everything before this tick was taken.
     next: u64,
     entries: usize,
@@ -21,26 +22,28 @@ impl Wheel {
 
     /// Sets a timer. It fires at `at` or up to a tick later; what is further away than one turn of the wheel stays in
     /// its bucket for another turn.
-    pub(super) fn set(&mut self, slot: u32, at: Millis) {
+    pub(super) fn set(&mut self, slot: Slot, at: Millis) {
         let tick = at.div_ceil(TICK).max(self.next);
-        self.buckets[tick as usize % BUCKETS].push((slot, at));
+        self.buckets[tick as usize % BUCKETS].push(slot);
         self.entries += 1;
     }
 
-    /// Moves what is due at `now` to `due`.
-    pub(super) fn take(&mut self, now: Millis, due: &mut Vec<(u32, Millis)>) {
+    /// Adds to `due` whose time has come at `now`; one may be added twice. `set_for` tells what time a slot's timer is
+    /// set for now: an entry that no more agrees with it is dropped.
+    pub(super) fn take(&mut self, now: Millis, set_for: impl Fn(Slot) -> Option<Millis>, due: &mut Vec<Slot>) {
         let current = now / TICK;
         // After a long sleep each bucket is looked at once.
         let first = self.next.max(current.saturating_sub(BUCKETS as u64 - 1));
         for tick in first..=current {
             let bucket = &mut self.buckets[tick as usize % BUCKETS];
             let before = bucket.len();
-            bucket.retain(|&(slot, at)| {
-                let waits = at > now;
-                if !waits {
-                    due.push((slot, at));
+            bucket.retain(|&slot| match set_for(slot) {
+                Some(at) if at <= now => {
+                    due.push(slot);
+                    false
                 }
-                waits
+                Some(at) => at.div_ceil(TICK) as usize % BUCKETS == tick as usize % BUCKETS,
+                None => false,
             });
             self.entries -= before - bucket.len();
             if bucket.is_empty() && bucket.capacity() > 64 {
@@ -64,59 +67,96 @@ impl Wheel {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashMap;
 
-    const NONE: [u32; 0] = [];
-
-    fn due(wheel: &mut Wheel, now: Millis) -> Vec<u32> {
-        let mut due = Vec::new();
-        wheel.take(now, &mut due);
-        due.into_iter().map(|(slot, _)| slot).collect()
+    /// A wheel, and the connections whose timers it has.
+    struct World {
+        wheel: Wheel,
+        timers: HashMap<Slot, Millis>,
     }
+
+    impl World {
+        fn new(now: Millis) -> Self {
+            Self { wheel: Wheel::new(now), timers: HashMap::new() }
+        }
+
+        fn set(&mut self, slot: Slot, at: Millis) {
+            self.timers.insert(slot, at);
+            self.wheel.set(slot, at);
+        }
+
+        /// Whose timers fire at `now`; they are set no more.
+        fn fire(&mut self, now: Millis) -> Vec<Slot> {
+            let mut due = Vec::new();
+            self.wheel.take(now, |slot| self.timers.get(&slot).copied(), &mut due);
+            due.retain(|slot| self.timers.remove(slot).is_some());
+            due
+        }
+    }
+
+    const NONE: [Slot; 0] = [];
 
     #[test]
     fn a_timer_fires_at_its_time_or_a_tick_later_never_before() {
-        let mut wheel = Wheel::new(1000);
-        wheel.set(1, 1100);
-        assert_eq!(due(&mut wheel, 1099), NONE);
-        assert_eq!(due(&mut wheel, 1100 + TICK), [1]);
-        assert_eq!(wheel.timeout(1200), None);
+        let mut world = World::new(1000);
+        world.set(1, 1100);
+        assert_eq!(world.fire(1099), NONE);
+        assert_eq!(world.fire(1100 + TICK), [1]);
+        assert_eq!(world.wheel.timeout(1200), None);
     }
 
     #[test]
     fn a_timer_in_the_past_fires_at_once() {
-        let mut wheel = Wheel::new(1000);
-        assert_eq!(due(&mut wheel, 5000), NONE);
-        wheel.set(1, 10);
-        assert!(wheel.timeout(5000).unwrap() <= TICK);
-        assert_eq!(due(&mut wheel, 5000 + TICK), [1]);
+        let mut world = World::new(1000);
+        assert_eq!(world.fire(5000), NONE);
+        world.set(1, 10);
+        assert!(world.wheel.timeout(5000).unwrap() <= TICK);
+        assert_eq!(world.fire(5000 + TICK), [1]);
     }
 
     #[test]
     fn a_timer_beyond_one_turn_waits_for_its_own() {
-        let mut wheel = Wheel::new(0);
+        let mut world = World::new(0);
         let turn = TICK * BUCKETS as u64;
-        wheel.set(1, turn + 640);
-        assert_eq!(due(&mut wheel, 704), NONE);
-        assert_eq!(due(&mut wheel, turn + 600), NONE);
-        assert_eq!(due(&mut wheel, turn + 704), [1]);
+        world.set(1, turn + 640);
+        assert_eq!(world.fire(704), NONE);
+        assert_eq!(world.fire(turn + 600), NONE);
+        assert_eq!(world.fire(turn + 704), [1]);
+    }
+
+    #[test]
+    fn entries_that_are_outdated_are_dropped() {
+        let mut world = World::new(0);
+        world.set(1, 6400);
+        world.set(1, 640);
+        world.set(2, 640);
+        world.timers.remove(&2);
+        assert_eq!(world.fire(704), [1], "2 has gone");
+        world.set(1, 12_800);
+        assert_eq!(world.fire(6500), NONE);
+        assert_eq!(world.wheel.entries, 1);
+        assert_eq!(world.fire(12_900), [1]);
+        assert_eq!(world.wheel.timeout(12_900), None);
     }
 
     proptest! {
         #[test]
-        fn every_timer_fires_once_and_in_time(at in proptest::collection::vec(0u64..100_000, 1..50), steps in proptest::collection::vec(1u64..9000, 1..100)) {
-            let mut wheel = Wheel::new(0);
-            for (slot, at) in at.iter().enumerate() {
-                wheel.set(slot as u32, *at);
-            }
-            let (mut now, mut fired) = (0, vec![false; at.len()]);
-            for step in steps {
-                now += step;
-                for slot in due(&mut wheel, now) {
-                    prop_assert!(at[slot as usize] <= now && !fired[slot as usize]);
-                    fired[slot as usize] = true;
+        fn every_timer_fires_in_time_however_often_it_is_set(
+            orders in proptest::collection::vec((0u32..20, 0u64..100_000, 1u64..9000), 1..300),
+        ) {
+            let (mut world, mut now) = (World::new(0), 0);
+            for (slot, ahead, step) in orders {
+                // As a connection does: a timer is only ever set for an earlier time than it is set for.
+                if world.timers.get(&slot).is_none_or(|at| now + ahead < *at) {
+                    world.set(slot, now + ahead);
                 }
-                for (slot, at) in at.iter().enumerate() {
-                    prop_assert!(fired[slot] || at + TICK > now, "slot {} at {} not fired at {}", slot, at, now);
+                now += step;
+                let before = world.timers.clone();
+                for slot in world.fire(now) {
+                    prop_assert!(before[&slot] <= now, "slot {} fired early", slot);
+                }
+                for (slot, at) in &world.timers {
+                    prop_assert!(at + TICK > now, "slot {} at {} not fired at {}", slot, at, now);
                 }
             }
         }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use slab::Slab;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -18,6 +17,7 @@ use super::context::Context;
 use super::freeze::Frozen;
 use super::inbox::{Command, Inbox, Item};
 use super::rooms::{Rooms, Slot};
+use super::table::Table;
 use super::wheel::Wheel;
 use crate::clock::{self, Millis};
 use crate::codec::{Decoder, Incoming};
@@ -46,7 +46,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// One shard.
 pub(super) struct Worker {
     poll: Poll,
-    connections: Slab<Box<Conn>>,
+    connections: Table<Conn>,
     buffer: Box<[u8]>,
     cx: Context,
     freezing: Option<(oneshot::Sender<Vec<Frozen>>, Millis)>,
@@ -72,7 +72,15 @@ impl Worker {
             runtime,
         };
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        Self { poll, connections: Slab::new(), buffer, cx, freezing: None, pause_until: Instant::now(), stopped: false }
+        Self {
+            poll,
+            connections: Table::default(),
+            buffer,
+            cx,
+            freezing: None,
+            pause_until: Instant::now(),
+            stopped: false,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -122,7 +130,7 @@ impl Worker {
             return;
         }
         for slot in ready {
-            if let Some(connection) = self.connections.get_mut(slot as usize)
+            if let Some(connection) = self.connections.get_mut(slot)
                 && connection.readable
             {
                 connection.read(&mut self.buffer, &mut self.cx);
@@ -134,7 +142,7 @@ impl Worker {
         if event.token() == WAKE {
             return;
         }
-        let Some(connection) = self.connections.get_mut(event.token().0) else { return };
+        let Some(connection) = self.connections.get_mut(event.token().0 as Slot) else { return };
         if event.is_writable() && connection.blocked {
             connection.blocked = false;
             connection.mark_dirty(&mut self.cx);
@@ -171,7 +179,7 @@ impl Worker {
     /// Does something with a connection, if it still is there.
     fn with(&mut self, handle: &Arc<Connection>, act: impl FnOnce(&mut Conn, &mut Context)) {
         let slot = handle.slot.load(Relaxed);
-        if let Some(connection) = self.connections.get_mut(slot as usize)
+        if let Some(connection) = self.connections.get_mut(slot)
             && Arc::ptr_eq(&connection.handle, handle)
         {
             act(connection, &mut self.cx);
@@ -180,7 +188,7 @@ impl Worker {
 
     fn each(&mut self, slots: &[Slot], mut act: impl FnMut(&mut Conn, &mut Context)) {
         for slot in slots {
-            if let Some(connection) = self.connections.get_mut(*slot as usize) {
+            if let Some(connection) = self.connections.get_mut(*slot) {
                 act(connection, &mut self.cx);
             }
         }
@@ -197,7 +205,7 @@ impl Worker {
     }
 
     fn tell_all(&mut self, item: &Item) {
-        for (_, connection) in &mut self.connections {
+        for connection in self.connections.iter_mut() {
             connection.told(item.clone(), &mut self.cx);
         }
     }
@@ -205,7 +213,7 @@ impl Worker {
     /// A join that is done for a connection which has left meanwhile, or is a member already, is undone.
     fn enter(&mut self, room: &RoomId, member: &Arc<Connection>) {
         let slot = member.slot.load(Relaxed);
-        let wants = self.connections.get_mut(slot as usize).is_some_and(|connection| {
+        let wants = self.connections.get_mut(slot).is_some_and(|connection| {
             Arc::ptr_eq(&connection.handle, member) && !connection.is_ending() && connection.session.share(room)
         });
         if !(wants && self.cx.rooms.enter(room, slot)) {
@@ -214,22 +222,20 @@ impl Worker {
     }
 
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { stream, handle, place, carried } = adoption;
+        let Adoption { stream, handle, carried } = adoption;
         let Ok(mut stream) = stream.try_map(|socket| Ok::<_, Infallible>(TcpStream::from_std(socket)));
         let secured = stream.is_secured();
-        let entry = self.connections.vacant_entry();
-        let slot = entry.key();
+        let slot = self.connections.next();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(stream.socket(), Token(slot), interest) {
+        if let Err(error) = self.poll.registry().register(stream.socket(), Token(slot as usize), interest) {
             tracing::warn!(session = handle.session(), %error, "a connection cannot be watched");
             return self.cx.bury(&handle, "lost");
         }
-        handle.slot.store(slot as Slot, Release);
+        handle.slot.store(slot, Release);
         let connection = match carried {
             Carried::New(session, read) => {
                 let parts = (Decoder::default(), Outbox::default());
-                let connection =
-                    entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, *session, parts)));
+                let connection = self.connections.insert(Conn::new(stream, slot, handle, *session, parts));
                 let node = connection.handle.welcomed_by(&self.cx.shared.node);
                 connection.step(Event::Opened { node }, &mut self.cx);
                 if let Some(item) = self.cx.shared.drain.arrived(&connection.handle) {
@@ -245,7 +251,7 @@ impl Worker {
             Carried::Frozen(frozen) => {
                 let Frozen { session, decoder, unsent, pending, .. } = *frozen;
                 let parts = (decoder, unsent.into());
-                let connection = entry.insert(Box::new(Conn::new(stream, slot as Slot, handle, place, session, parts)));
+                let connection = self.connections.insert(Conn::new(stream, slot, handle, session, parts));
                 if !pending.is_empty() {
                     connection.rare().pending.extend(pending.into_iter().map(|text| Incoming::Text(Text::from(text))));
                 }
@@ -259,15 +265,16 @@ impl Worker {
         if secured {
             // What was decrypted along with the handshake is in no socket that would announce it.
             connection.readable = true;
-            self.cx.ready.push(slot as Slot);
+            self.cx.ready.push(slot);
         }
     }
 
-    fn timers(&mut self, due: &mut Vec<(Slot, Millis)>) {
-        self.cx.wheel.take(self.cx.now, due);
-        for (slot, at) in due.drain(..) {
-            if let Some(connection) = self.connections.get_mut(slot as usize) {
-                connection.timer_fired(at, &mut self.cx);
+    fn timers(&mut self, due: &mut Vec<Slot>) {
+        let set_for = |slot| self.connections.get(slot).map(|connection| connection.timer);
+        self.cx.wheel.take(self.cx.now, set_for, due);
+        for slot in due.drain(..) {
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.timer_fired(&mut self.cx);
             }
         }
     }
@@ -280,7 +287,7 @@ impl Worker {
         }
         let mut dirty = std::mem::take(&mut self.cx.dirty);
         for slot in dirty.drain(..) {
-            if let Some(connection) = self.connections.get_mut(slot as usize) {
+            if let Some(connection) = self.connections.get_mut(slot) {
                 connection.dirty = false;
                 connection.flush(&mut self.cx);
             }
@@ -297,7 +304,7 @@ impl Worker {
     /// Removes the connections that have ended in this turn.
     fn bury(&mut self) {
         for (slot, reason) in std::mem::take(&mut self.cx.gone) {
-            let Some(mut connection) = self.connections.try_remove(slot as usize) else { continue };
+            let Some(mut connection) = self.connections.remove(slot) else { continue };
             let _ = self.poll.registry().deregister(connection.stream.socket());
             self.let_go(&mut connection, reason);
         }
@@ -341,7 +348,7 @@ impl Worker {
         let (portable, stay): (Vec<_>, Vec<_>) =
             self.connections.iter().map(|(slot, connection)| (slot, connection.is_portable())).partition(|(_, is)| *is);
         for (slot, _) in portable {
-            let mut connection = self.connections.remove(slot);
+            let Some(mut connection) = self.connections.remove(slot) else { continue };
             let _ = self.poll.registry().deregister(connection.stream.socket());
             let ending = connection.is_ending();
             self.let_go(&mut connection, "handed_over");
@@ -351,7 +358,7 @@ impl Worker {
         }
         let _ = answer.send(frozen);
         // Nothing was read meanwhile.
-        self.cx.ready.extend(stay.into_iter().map(|(slot, _)| slot as Slot));
+        self.cx.ready.extend(stay.into_iter().map(|(slot, _)| slot));
     }
 }
 
@@ -360,9 +367,9 @@ impl Context {
     fn bury(&self, handle: &Arc<Connection>, reason: &'static str) {
         let lasted = Duration::from_millis(clock::now().saturating_sub(handle.opened_at));
         self.inbox.load.fetch_sub(1, Relaxed);
-        self.shared.connections.remove(handle.id);
         self.shared.metrics.closed(reason, lasted);
         log_end(handle, reason, lasted);
+        self.shared.connections.remove(handle);
         self.shared.drain.closed(handle, reason);
         self.shared.rebalance.closed(handle);
     }
