@@ -7,6 +7,8 @@ mod autoscaling;
 mod bad_input;
 #[path = "operator/leadership.rs"]
 mod leadership;
+#[path = "operator/many.rs"]
+mod many;
 #[path = "operator/monitors.rs"]
 mod monitors;
 #[path = "operator/objects.rs"]
@@ -62,6 +64,7 @@ fn all() -> Vec<Test> {
         test("autoscaling::an_autoscaler_comes_changes_and_goes", autoscaling::comes_changes_and_goes),
         test("autoscaling::an_adapter_of_somebody_elses_is_left_alone", autoscaling::foreign_adapter),
         test("monitors::monitors_are_made_where_their_kinds_are", monitors::made_where_their_kinds_are),
+        test("many::clusters_are_each_written_once_and_then_left_alone", many::no_storm_of_writes),
         test("bad_input::a_missing_secret_is_named_and_mends", bad_input::missing_secret),
         test("bad_input::an_unreachable_redis_is_named_and_mends", bad_input::unreachable_redis),
         test("bad_input::what_the_api_server_refuses_is_named_and_mends", bad_input::refused),

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::signal::unix::{SignalKind, signal};
 use wscluster_tests::cluster::{Cluster, ClusterOptions};
 use wscluster_tests::{image, progress};
 
@@ -79,6 +80,24 @@ impl Site {
         step.done();
         Ok(())
     }
+}
+
+/// Does something on a testbed of that name; one that is started for it is taken down at the end, also when it is interrupted.
+pub(crate) fn on_testbed<T>(instance: &str, work: impl AsyncFnOnce(&Site) -> Result<T>) -> Result<T> {
+    let site = Site::testbed(instance, true)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async {
+        let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+        tokio::select! {
+            outcome = work(&site) => outcome,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+            _ = hang_up.recv() => bail!("hung up"),
+        }
+    });
+    runtime.shutdown_background();
+    site.leave()?;
+    outcome
 }
 
 /// The product in two versions, for upgrades, and Redis.

@@ -1,19 +1,24 @@
-//! The generated part of `docs/bench.md`: the machine and the tables, between two marks.
+//! The generated part of `docs/bench.md`, the machine and the tables, between two marks; and the picture beside it.
 
 use std::fmt::Write;
 
 use anyhow::Result;
 
 use super::results::Results;
-use super::table;
+use super::{charts, table};
 use crate::marks::Marks;
 use crate::workspace::root;
 
 const MARKS: Marks =
     Marks { begin: "<!-- figures: written by cargo xtask bench --document -->\n", end: "<!-- end of figures -->\n" };
 
-/// Writes the figures into the document.
+const PICTURE: &str = "docs/images/bench.svg";
+
+/// Writes the figures into the document, and draws them.
 pub(crate) fn write(results: &Results) -> Result<()> {
+    if let Some(picture) = charts::draw(results)? {
+        std::fs::write(root().join(PICTURE), picture)?;
+    }
     MARKS.write(&root().join("docs/bench.md"), &section(results))
 }
 

@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: our gateway and its peers under the same load, in turns, and a table of what it cost each. The claim is
 //! the ratio within one run; absolute figures are context, for machines differ.
 
+mod charts;
 mod cluster;
 mod document;
 pub(crate) mod machine;
+mod operator;
 mod processes;
 mod results;
 mod scenario;
@@ -22,30 +24,35 @@ use cluster::Plan;
 use results::Results;
 use scenario::{Load, MOST, Scenario};
 use stage::Stage;
-use subject::Subject;
+use subject::{PeerName, Subject};
+
+/// Of many WsClusters so many have a gateway, for the operator to look at: what two nodes of a testbed carry.
+const WITH_GATEWAY: u32 = 20;
 
 /// Measures the gateway beside its peers.
 ///
 /// The server has core 0; the load generator and Redis share core 1. Each round runs every subject in turn, each with a
 /// Redis and a server of its own. Latency runs from the time at which a message was to be sent (open loop). The machine
 /// should do nothing else meanwhile. `drain` and `fleet` are of another kind: a fleet on the testbed, once, and the verdict
-/// over what its sessions went through.
+/// over what its sessions went through. So is `operator`: what many WsClusters cost the operator.
 #[derive(Args)]
 #[command(after_help = "Examples:
+  cargo xtask bench                                         a look: five minutes, one round, two peers
   cargo xtask bench hot-room --peers none --rounds 1        our gateway alone, a minute
   cargo xtask bench idle hot-room many-rooms --rounds 3 --json target/bench.json --document
   cargo xtask bench fleet --sessions 6000                   a rolling upgrade under 6,000 sessions, five minutes
   cargo xtask bench --from target/bench.json --document     write docs/bench.md from figures that are there")]
 pub(crate) struct BenchArgs {
-    /// What to measure, in this order.
-    #[arg(value_enum, required_unless_present = "from")]
+    /// What to measure, in this order. Default: idle, hot-room and many-rooms, as a look of five minutes.
+    #[arg(value_enum)]
     scenarios: Vec<Scenario>,
-    /// Whom to compare with: node, socketio, centrifuge, nchan, bun; or none.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "node,socketio,centrifuge,nchan,bun")]
-    peers: Vec<subject::PeerName>,
-    /// How often everything is measured; the table has median and range.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
+    /// Whom to compare with: node, socketio, centrifuge, nchan, bun; or none. Default: all of them; node and centrifuge where
+    /// no scenario is named.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Option<Vec<PeerName>>,
+    /// How often everything is measured; the table has median and range. Default: 5; 1 where no scenario is named.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
     /// Sessions, in place of each scenario's own number (at most 19,000, for one process holds 20,000 files; on the testbed
     /// 18,500 for each gateway).
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
@@ -59,6 +66,9 @@ pub(crate) struct BenchArgs {
     /// On the testbed: messages per second, over all rooms.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// For operator: WsClusters.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    clusters: u32,
     /// Instance of the testbed.
     #[arg(long, default_value = "bench")]
     instance: String,
@@ -80,6 +90,29 @@ pub(crate) struct BenchArgs {
     /// Measure nothing: take the figures from this file.
     #[arg(long, value_name = "FILE", conflicts_with = "scenarios")]
     from: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// No scenario is named: a look that takes five minutes.
+    fn is_a_look(&self) -> bool {
+        self.scenarios.is_empty()
+    }
+
+    fn scenarios(&self) -> &[Scenario] {
+        if self.is_a_look() { &[Scenario::Idle, Scenario::HotRoom, Scenario::ManyRooms] } else { &self.scenarios }
+    }
+
+    fn peers(&self) -> &[PeerName] {
+        match &self.peers {
+            Some(peers) => peers,
+            None if self.is_a_look() => &[PeerName::Node, PeerName::Centrifuge],
+            None => &[PeerName::Node, PeerName::Socketio, PeerName::Centrifuge, PeerName::Nchan, PeerName::Bun],
+        }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.is_a_look() { 1 } else { 5 })
+    }
 }
 
 /// Measures, and shows what came out.
@@ -105,14 +138,18 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         // Said before the work, not after it.
         std::fs::write(path, "").with_context(|| format!("--json: cannot write to {}", path.display()))?;
     }
-    let plans = args.scenarios.iter().filter_map(|scenario| Plan::of(*scenario, args).transpose());
+    let plans = args.scenarios().iter().filter_map(|scenario| Plan::of(*scenario, args).transpose());
     let plans = plans.collect::<Result<Vec<_>>>()?;
-    let mut results = Results::new(args.rounds);
-    if plans.len() < args.scenarios.len() {
+    let mut results = Results::new(args.rounds());
+    let many = args.scenarios().contains(&Scenario::Operator);
+    if plans.len() + usize::from(many) < args.scenarios().len() {
         compare(args, &mut results)?;
     }
     for plan in &plans {
         on_cluster(plan, args, &mut results)?;
+    }
+    if many {
+        operator::run(args.clusters, args.clusters.min(WITH_GATEWAY), &args.instance, &mut results)?;
     }
     Ok(results)
 }
@@ -158,7 +195,7 @@ fn compare(args: &BenchArgs, results: &mut Results) -> Result<()> {
 /// Ours and the peers that can be had here.
 fn subjects(args: &BenchArgs, results: &mut Results) -> Vec<Subject> {
     let mut subjects = vec![Subject::Ours];
-    for peer in args.peers.iter().filter_map(|name| name.peer()) {
+    for peer in args.peers().iter().filter_map(|name| name.peer()) {
         let subject = Subject::Peer(peer);
         match peer.folder().and_then(|_| peer.title()) {
             Ok(title) => {
@@ -175,13 +212,13 @@ fn subjects(args: &BenchArgs, results: &mut Results) -> Vec<Subject> {
 }
 
 async fn rounds(args: &BenchArgs, subjects: &[Subject], results: &mut Results) -> Result<()> {
-    let loads: Vec<Load> = args.scenarios.iter().flat_map(|scenario| scenario.loads(args)).collect();
+    let loads: Vec<Load> = args.scenarios().iter().flat_map(|scenario| scenario.loads(args)).collect();
     let each: Duration = loads.iter().map(Load::expected).sum();
-    let (total, started) = (args.rounds as usize * loads.len() * subjects.len(), Instant::now());
-    let all = each * args.rounds * subjects.len() as u32;
+    let (total, started) = (args.rounds() as usize * loads.len() * subjects.len(), Instant::now());
+    let all = each * args.rounds() * subjects.len() as u32;
     eprintln!("  {total} runs, about {} minutes", all.as_secs().div_ceil(60));
     let mut done = 0;
-    for round in 1..=args.rounds {
+    for round in 1..=args.rounds() {
         for load in &loads {
             for subject in subjects {
                 done += 1;
@@ -205,4 +242,34 @@ async fn rounds(args: &BenchArgs, subjects: &[Subject], results: &mut Results) -
     }
     eprintln!("  measured in {:.1} minutes", started.elapsed().as_secs_f64() / 60.0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn args(line: &[&str]) -> BenchArgs {
+        Line::try_parse_from([&["bench"], line].concat()).unwrap().args
+    }
+
+    #[test]
+    fn a_look_takes_five_minutes_and_what_is_named_is_measured_whole() {
+        let look = args(&[]);
+        let once: Duration =
+            look.scenarios().iter().flat_map(|each| each.loads(&look)).map(|load| load.expected()).sum();
+        let all = once * look.rounds() * (look.peers().len() as u32 + 1);
+        assert!((Duration::from_mins(4)..=Duration::from_mins(5)).contains(&all), "{all:?}");
+        let named = args(&["idle"]);
+        assert_eq!((named.scenarios(), named.peers().len(), named.rounds()), (&[Scenario::Idle][..], 5, 5));
+        let asked = args(&["--peers", "none", "--rounds", "2"]);
+        assert_eq!((asked.peers(), asked.rounds()), (&[PeerName::None][..], 2));
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Scenario {
     Drain,
     /// On the testbed: 100,000 sessions on six gateways through a rolling upgrade (ours only, once)
     Fleet,
+    /// On the testbed: 200 WsClusters; the operator's turns, writes and memory (ours only, once)
+    Operator,
 }
 
 /// Sessions that one process can hold.
@@ -73,6 +75,7 @@ impl Scenario {
             Self::Slow => "slow",
             Self::Drain => "drain",
             Self::Fleet => "fleet",
+            Self::Operator => "operator",
         }
     }
 
@@ -118,7 +121,7 @@ impl Scenario {
                 let stalled = Load { stalled: 5, name: format!("{}, 5% stalled", load.name), ..load.clone() };
                 vec![load, stalled]
             }
-            Self::Drain | Self::Fleet => Vec::new(),
+            Self::Drain | Self::Fleet | Self::Operator => Vec::new(),
         }
     }
 

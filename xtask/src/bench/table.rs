@@ -80,6 +80,15 @@ const COMPONENTS: &[Column] = &[
     ("probesPeakMegabytes", "probes, most", 0),
     ("trackedPeak", "connections tracked on a node, most", 0),
 ];
+const OPERATOR: &[Column] = &[
+    ("turns", "turns", 0),
+    ("turnP50Ms", "p50 ms", 1),
+    ("turnP99Ms", "p99 ms", 1),
+    ("writes", "writes to the API server", 0),
+    ("writesPerCluster", "of each WsCluster", 1),
+    ("seconds", "seconds", 0),
+    ("operatorMegabytes", "operator MB", 1),
+];
 const SATURATED: &[Column] = &[
     ("deliveriesPerSecond", "deliveries per second", 0),
     ("cpuMicrosPerDelivery", "CPU µs per delivery", 2),
@@ -110,6 +119,7 @@ pub(crate) fn all(results: &Results) -> String {
 fn table(text: &mut String, first: &Row, rows: &[&Row]) {
     let columns = match &*first.phase {
         _ if first.scenario == "storm" => STORM,
+        _ if first.scenario == "operator" => OPERATOR,
         "connect" => CONNECT,
         "idle" => IDLE,
         "saturated" => SATURATED,

@@ -7,10 +7,9 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
 use kube::{Client, ResourceExt};
-use tokio::signal::unix::{SignalKind, signal};
 use wscluster_tests::cluster::{Cluster, node_name};
 use wscluster_tests::fleet::{self, Deadline, Fleet, ProbePods, ProbeStatus, until};
 use wscluster_tests::progress::{Step, during};
@@ -20,7 +19,7 @@ pub(crate) use plan::Plan;
 use plan::{Change, image};
 use watch::Watch;
 
-use crate::site::Site;
+use crate::site::{Site, on_testbed};
 use crate::workspace::{root, target};
 
 const NAMESPACE: &str = "wscluster-bench";
@@ -31,22 +30,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one on a testbed of that name; one that is started here is taken down at the end, also by Ctrl-C.
 pub(crate) fn run(plan: &Plan, instance: &str) -> Result<Outcome> {
-    let site = Site::testbed(instance, true)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(async {
-        let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-        tokio::select! {
-            outcome = measure(plan, &site) => outcome,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("terminated"),
-            _ = hang_up.recv() => bail!("hung up"),
-        }
-    });
-    let cleaned = runtime.block_on(clean(&site));
-    runtime.shutdown_background();
-    site.leave()?;
-    let outcome = outcome?;
-    cleaned.map(|()| outcome)
+    on_testbed(instance, async |site: &Site| {
+        let outcome = measure(plan, site).await;
+        let cleaned = clean(site).await;
+        let outcome = outcome?;
+        cleaned.map(|()| outcome)
+    })
 }
 
 async fn measure(plan: &Plan, site: &Site) -> Result<Outcome> {

@@ -1,0 +1,70 @@
+//! Many WsClusters at once: each is written once, and then left alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::time::timeout;
+use wscluster_crds::WsCluster;
+
+use crate::stage::Stage;
+
+const MANY: usize = 60;
+/// All of them are made on a machine that does other things as well.
+const WITHIN: Duration = Duration::from_mins(3);
+/// Of making a WsCluster without gateways: its objects, and its status a few times.
+const WRITES_OF_EACH: usize = 20;
+
+pub(crate) async fn no_storm_of_writes(stage: Arc<Stage>) -> Result<()> {
+    let operator = stage.operator().await?;
+    for number in 0..MANY {
+        let cluster = json!({
+            "metadata": {"name": name(number)},
+            "spec": {"replicas": 0, "redis": {"url": "redis://127.0.0.1:1"}, "service": {"type": "ClusterIP"}},
+        });
+        stage.clusters().create(&PostParams::default(), &serde_json::from_value(cluster)?).await?;
+    }
+    timeout(WITHIN, until_settled(&stage)).await.context("every WsCluster is settled in time")??;
+    let writes = operator.writes();
+    ensure!(writes.len() <= MANY * WRITES_OF_EACH, "{} writes for {MANY} WsClusters", writes.len());
+
+    // A turn for each, in which nothing is to be done.
+    let touch = json!({"metadata": {"annotations": {"touched": "once"}}});
+    for number in 0..MANY {
+        stage.clusters().patch(&name(number), &PatchParams::default(), &Patch::Merge(&touch)).await?;
+    }
+    operator.until_turns(MANY as u64).await?;
+    ensure!(operator.writes() == writes, "without a change: {:#?}", &operator.writes()[writes.len()..]);
+    operator.end().await?;
+
+    let successor = stage.operator().await?;
+    successor.until_turns(MANY as u64).await?;
+    ensure!(successor.writes().is_empty(), "a successor finds nothing to do: {:#?}", successor.writes());
+    successor.end().await
+}
+
+async fn until_settled(stage: &Stage) -> Result<()> {
+    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        ticks.tick().await;
+        let all = stage.clusters().list(&ListParams::default()).await?.items;
+        if all.iter().filter(|cluster| is_settled(cluster)).count() == MANY {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether all is done for its newest spec. Redis is not there, so it is degraded, and stays so.
+fn is_settled(cluster: &WsCluster) -> bool {
+    cluster.status.as_ref().is_some_and(|status| {
+        status.observed_generation == cluster.metadata.generation
+            && status.phase.as_deref() == Some("Degraded")
+            && status.rollout.as_ref().is_some_and(|rollout| rollout.phase == "Complete")
+    })
+}
+
+fn name(number: usize) -> String {
+    format!("chat-{number:02}")
+}
