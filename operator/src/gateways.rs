@@ -14,9 +14,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use wscluster_crds::status::WsClusterStatus;
 
 use crate::rebalance::{Balance, Order, Terms};
 use crate::workers::Publisher;
@@ -123,10 +125,34 @@ impl Report {
     }
 }
 
+/// A rebalance that an operator before this one had under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// The pods that it had asked.
+    pub giving: BTreeSet<String>,
+    /// For how long; `None`: there is none.
+    pub age: Option<Duration>,
+}
+
+impl Carried {
+    /// What a cluster's status says of it.
+    pub fn of(status: Option<&WsClusterStatus>, now: Timestamp) -> Self {
+        let Some(rebalance) = status.and_then(|status| status.rebalance.as_ref()) else { return Self::default() };
+        let age = now.duration_since(rebalance.started_at.0);
+        Self { giving: rebalance.from.iter().cloned().collect(), age: Some(age.try_into().unwrap_or_default()) }
+    }
+
+    /// What is reported until the first look.
+    pub fn report(&self) -> Report {
+        Report { giving: self.giving.clone(), ..Report::default() }
+    }
+}
+
 /// Asks the gateways in rounds until the targets end.
-pub async fn follow(mut targets: watch::Receiver<Target>, mut reports: Publisher<Report>) {
-    let (client, mut told, mut balance) = (client(), Told::default(), Balance::default());
-    let mut giving = BTreeSet::new();
+pub async fn follow(mut targets: watch::Receiver<Target>, mut reports: Publisher<Report>, carried: Carried) {
+    let (client, mut told) = (client(), Told::default());
+    let mut balance = carried.age.map_or_else(Balance::default, |age| Balance::carried_on(age, Instant::now()));
+    let mut giving = carried.giving;
     loop {
         let target = targets.borrow_and_update().clone();
         let (report, ()) = tokio::join!(round(&client, &target), tell(&client, &target, &mut told));

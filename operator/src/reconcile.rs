@@ -17,6 +17,7 @@ use crate::apply::Writer;
 use crate::config::Defaults;
 use crate::desired::{ADMIN_PORT, Wanted, keys::Keys};
 use crate::error::ReconcileError;
+use crate::gateways::Carried;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::observe::{Observed, Observer};
@@ -129,8 +130,11 @@ impl Context {
         let wanted = Wanted { http_routes, monitoring, scalers: scalers.clone(), ..wanted };
         let (children, versions) = known.children(&wanted).await?;
         let pods = known.pods(&namespace, &cluster.name_any());
+        let now = Timestamp::now();
+        let before = Carried::of(cluster.status.as_ref().filter(|_| !pods.is_empty()), now);
+        let gateways = self.gateways.report(&cluster.uid().unwrap_or_default());
         let mut observed = Observed {
-            now: Timestamp::now(),
+            now,
             contested: known.contested(&namespace, children.keys().cloned()),
             children,
             versions,
@@ -138,7 +142,7 @@ impl Context {
             pods,
             address: known.address(cluster).await?,
             redis: streams::report::Report::default(),
-            gateways: self.gateways.report(&cluster.uid().unwrap_or_default()).unwrap_or_default(),
+            gateways: gateways.unwrap_or_else(|| before.report()),
             entropy: std::array::from_fn(|_| rand::random()),
             signing: known.signing(cluster).await?,
             lacking: known.lacking(cluster).await?,
@@ -191,7 +195,10 @@ impl Context {
         if target.pods.is_empty() {
             self.gateways.end(&uid);
         } else {
-            self.gateways.ensure(&uid, target, gateways::Report::default(), &self.poke(cluster), gateways::follow);
+            let carried = Carried::of(cluster.status.as_ref(), observed.now);
+            self.gateways.ensure(&uid, target, carried.report(), &self.poke(cluster), move |targets, reports| {
+                gateways::follow(targets, reports, carried)
+            });
         }
         Ok(())
     }

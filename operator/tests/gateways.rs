@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, put};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use wscluster_operator::gateways::{Answer, Phase, Report, Target, follow};
+use wscluster_operator::gateways::{Answer, Carried, Phase, Report, Target, follow};
 use wscluster_operator::rebalance::{Terms, WAIT};
 use wscluster_operator::workers::Publisher;
 
@@ -125,7 +125,7 @@ impl Asking {
         let poke = changed.clone();
         let (publisher, report) = Publisher::new(Report::default(), Arc::new(move || poke.notify_one()));
         let (targets, receiver) = watch::channel(target);
-        tokio::spawn(follow(receiver, publisher));
+        tokio::spawn(follow(receiver, publisher, Carried::default()));
         Self { targets, report, changed }
     }
 
@@ -179,7 +179,7 @@ async fn gateways_are_told_of_the_others_when_that_changes() {
         }),
     );
     let (targets, receiver) = watch::channel(first);
-    tokio::spawn(follow(receiver, publisher));
+    tokio::spawn(follow(receiver, publisher, Carried::default()));
     let told = async |number: usize| {
         let waiting = async {
             while gateway.peers.lock().unwrap().len() < number {
@@ -219,7 +219,7 @@ async fn a_gateway_understands_the_longest_list_and_is_told_it_once() {
         }),
     );
     let (targets, receiver) = watch::channel(longest);
-    tokio::spawn(follow(receiver, publisher));
+    tokio::spawn(follow(receiver, publisher, Carried::default()));
     rounds.notified().await;
     // Another round, of which the report says something else.
     targets.send_modify(|target| target.drains = BTreeMap::from([("a".to_owned(), Some(5))]));

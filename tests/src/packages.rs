@@ -39,6 +39,9 @@ const SOCKETS: &[Need] = &[("haproxy", "haproxy")];
 /// What the benchmarks' peer nchan is.
 const NCHAN: &[Need] = &[("nginx", "nginx"), ("libnginx-mod-nchan", "/usr/lib/nginx/modules/ngx_nchan_module.so")];
 
+/// What draws flame graphs.
+const PERF: &[Need] = &[("linux-perf", "perf")];
+
 /// What the tests of the HTTP side need besides.
 const HTTP: &[Need] = &[("prometheus", "prometheus"), ("python3-venv", PYTHON_VENV)];
 
@@ -98,6 +101,11 @@ pub fn ensure_http() -> Result<()> {
 /// The same for the benchmarks' peer nchan: nginx with its module.
 pub fn ensure_nchan() -> Result<()> {
     ensure_of(NCHAN.iter())
+}
+
+/// The same for flame graphs: perf.
+pub fn ensure_perf() -> Result<()> {
+    ensure_of(PERF.iter())
 }
 
 /// The version of a package that is installed.

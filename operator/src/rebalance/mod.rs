@@ -42,7 +42,7 @@ pub struct Order {
     pub settled_for_seconds: u64,
 }
 
-/// What is remembered of a cluster from one look to the next. An operator that begins anew waits anew.
+/// What is remembered of a cluster from one look to the next.
 #[derive(Debug, Default)]
 pub struct Balance {
     /// Since when it has been uneven.
@@ -62,6 +62,13 @@ struct Moving {
 }
 
 impl Balance {
+    /// That of an operator before this one, which has been moving sessions for so long: it goes on at once, and who came
+    /// since then is told no second time.
+    pub fn carried_on(age: Duration, now: Instant) -> Self {
+        let before = |time: Duration| now.checked_sub(time).unwrap_or(now);
+        Self { uneven: Some(before(WAIT)), chain: Some((before(age), now)), ..Self::default() }
+    }
+
     /// What the gateways are to be asked now, by pod. `held`: connections that they said they have just now; where one did
     /// not say, nothing is asked. Without terms (a rollout is under way) everything ends.
     pub fn look(

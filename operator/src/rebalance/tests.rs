@@ -38,6 +38,22 @@ fn it_begins_when_the_fullest_was_far_over_the_mean_for_a_while() {
 }
 
 #[test]
+fn what_another_operator_had_under_way_goes_on_at_once_and_tells_nobody_twice() {
+    let now = Instant::now() + REST;
+    let mut balance = Balance::carried_on(SECOND * 18, now);
+    let orders = looks(&mut balance, &[3000, 0], now + SECOND, 2);
+    let settled: Vec<_> = orders.iter().map(|orders| orders[&name(0)].settled_for_seconds).collect();
+    assert_eq!(settled, [20, 21], "nobody who came since it began");
+    assert_eq!(asks(&looks(&mut balance, &[1510, 1490], now + SECOND * 3, 1)), 0, "and it ends as it would have");
+
+    // A rollout comes between, and the wait begins anew; who was told is remembered all the same.
+    let mut balance = Balance::carried_on(SECOND * 18, now);
+    balance.look(None, &held(&[3000, 0]), now);
+    let orders = looks(&mut balance, &[3000, 0], now + SECOND, 31);
+    assert_eq!((asks(&orders), orders[30][&name(0)].settled_for_seconds), (1, 18 + 31 + 1));
+}
+
+#[test]
 fn a_moment_of_evenness_begins_the_wait_anew() {
     let (mut balance, now) = (Balance::default(), Instant::now());
     assert_eq!(asks(&looks(&mut balance, &[3000, 0], now, 29)), 0);

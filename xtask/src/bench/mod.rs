@@ -4,6 +4,7 @@
 mod charts;
 mod cluster;
 mod document;
+mod flames;
 pub(crate) mod machine;
 mod operator;
 mod processes;
@@ -40,6 +41,7 @@ const WITH_GATEWAY: u32 = 20;
   cargo xtask bench                                         a look: five minutes, one round, two peers
   cargo xtask bench hot-room --peers none --rounds 1        our gateway alone, a minute
   cargo xtask bench idle hot-room many-rooms --rounds 3 --json target/bench.json --document
+  cargo xtask bench storm --peers none --rounds 1 --flame-graphs target/flames
   cargo xtask bench fleet --sessions 6000                   a rolling upgrade under 6,000 sessions, five minutes
   cargo xtask bench --from target/bench.json --document     write docs/bench.md from figures that are there")]
 pub(crate) struct BenchArgs {
@@ -84,6 +86,10 @@ pub(crate) struct BenchArgs {
     /// Write the tables into docs/bench.md.
     #[arg(long)]
     document: bool,
+    /// Draw a flame graph of our gateway for each load into this folder (last round). The gateway is built for it with frame
+    /// pointers, and sampling costs something: figures of such a run are not for quoting.
+    #[arg(long, value_name = "FOLDER")]
+    flame_graphs: Option<PathBuf>,
     /// Build nothing: use the programs that were built before, whatever has changed since.
     #[arg(long)]
     built: bool,
@@ -175,8 +181,12 @@ fn compare(args: &BenchArgs, results: &mut Results) -> Result<()> {
     }
     wscluster_tests::packages::ensure_redis()?;
     machine::allow_files()?;
+    let flames = args.flame_graphs.as_deref();
+    if flames.is_some() {
+        wscluster_tests::packages::ensure_perf()?;
+    }
     if !args.built {
-        stage::build()?;
+        stage::build(flames.is_some())?;
     }
     let subjects = subjects(args, results);
     // On this thread, whose end would end its children (they ask the kernel for it).
@@ -229,7 +239,7 @@ async fn rounds(args: &BenchArgs, subjects: &[Subject], results: &mut Results) -
                     subject.name()
                 );
                 let step = wscluster_tests::progress::Step::start(name, Some(load.expected()));
-                match Stage::new(*subject).run(load).await {
+                match Stage::new(*subject, args.flame_graphs.as_deref()).run(load).await {
                     Ok(outcomes) => results.add(*subject, load, outcomes),
                     Err(error) => {
                         step.say(&format!("  {} failed: {error:#}", subject.name()));

@@ -7,8 +7,6 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use wscluster_tests::peers::Peer;
 
-use crate::workspace::target;
-
 /// A server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -61,19 +59,19 @@ impl Subject {
         }
     }
 
-    /// The command that serves on a port.
-    pub(crate) fn command(self, port: u16, redis_port: u16, folder: &Path) -> Result<Command> {
+    /// The command that serves on a port. Ours is under `programs`.
+    pub(crate) fn command(self, programs: &Path, port: u16, redis_port: u16, folder: &Path) -> Result<Command> {
         match self {
-            Self::Ours => ours(port, redis_port, folder),
+            Self::Ours => ours(programs, port, redis_port, folder),
             Self::Peer(peer) => peer.command(port, redis_port, folder),
         }
     }
 }
 
-fn ours(port: u16, redis_port: u16, folder: &Path) -> Result<Command> {
+fn ours(programs: &Path, port: u16, redis_port: u16, folder: &Path) -> Result<Command> {
     let config = folder.join("gateway.yaml");
     std::fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
-    let mut command = Command::new(target().join("release/wscluster-gateway"));
+    let mut command = Command::new(programs.join("release/wscluster-gateway"));
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0"]);
     command.args(["--redis", &format!("redis://127.0.0.1:{redis_port}")]);
     command.arg("--config").arg(config).arg("--socket").arg(folder.join("gateway.sock"));

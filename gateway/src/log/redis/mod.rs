@@ -13,6 +13,7 @@ mod partitions;
 mod place;
 mod reader;
 mod rooms;
+mod round;
 mod sentinel;
 mod servers;
 mod signs;

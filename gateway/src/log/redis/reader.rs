@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::codec::{self, Found};
 use super::link::{self, Way};
+use super::round::Round;
 use super::table::{Lane, Watch};
 use super::{Inner, Position, errors};
 use crate::clock;
@@ -24,20 +25,16 @@ use crate::room::RoomId;
 const MOST_ROOMS: usize = 500;
 /// Entries of one read, all rooms together; at most so much memory times the size of a message.
 const MOST_ENTRIES: usize = 2000;
-/// Rooms of one `XREAD` of a sweep.
-const PARTITION: usize = 256;
 /// A sweep while notifications come.
 const SLOW_SWEEP: Duration = Duration::from_secs(5);
 /// A sweep while it is not known yet whether notifications come.
 const WATCHFUL_SWEEP: Duration = Duration::from_secs(1);
-/// A sweep where there are no notifications, or not at the moment.
-const POLL: Duration = Duration::from_millis(20);
 /// How often every room is read with proof, however quiet it is.
 const PROOF_EVERY: Duration = Duration::from_mins(5);
 
 /// Reads the rooms of a lane for ever.
 pub(super) async fn run(inner: Arc<Inner>, lane: usize) {
-    let mut reader = Reader { inner, lane, attempt: 0 };
+    let mut reader = Reader { inner, lane, attempt: 0, round: Round::default(), urgent: false };
     let mut sweep_at = Instant::now() + WATCHFUL_SWEEP;
     let mut proof_at = Instant::now() + PROOF_EVERY;
     loop {
@@ -48,7 +45,11 @@ pub(super) async fn run(inner: Arc<Inner>, lane: usize) {
                 lane.mark_all(|_| true);
                 proof_at = Instant::now() + PROOF_EVERY;
             }
-            () = lane.blind.notified() => sweep_at = Instant::now(),
+            () = lane.blind.notified() => {
+                // What was passed over may have news again, and that at once.
+                (reader.round, reader.urgent) = (Round::default(), true);
+                sweep_at = Instant::now();
+            }
             () = tokio::time::sleep_until(sweep_at) => sweep_at = reader.sweep().await,
             () = lane.news.notified() => reader.read_news().await,
         }
@@ -59,6 +60,9 @@ struct Reader {
     inner: Arc<Inner>,
     lane: usize,
     attempt: u32,
+    round: Round,
+    /// This round is not spread.
+    urgent: bool,
 }
 
 /// Rooms of one slot, with their keys.
@@ -248,46 +252,44 @@ impl Reader {
         });
     }
 
-    /// Asks all rooms for anything new, which costs little where there is nothing; says when to do so again.
+    /// Asks some rooms for anything new, which costs little where there is nothing; says when the next have their turn.
     async fn sweep(&mut self) -> Instant {
+        if self.round.is_over() {
+            self.round = Round::new(self.lane().rooms());
+        }
         let began = Instant::now();
-        let rooms = self.lane().rooms();
-        let mut found = 0;
-        for partition in rooms.chunks(PARTITION) {
-            let partition = self.inner.table.positions(partition);
-            if partition.is_empty() {
-                continue;
-            }
-            let read = self.xread(&partition, 1, |watch| watch.position.id).await;
+        let part = self.inner.table.positions(self.round.part());
+        if !part.is_empty() {
+            let read = self.xread(&part, 1, |watch| watch.position.id).await;
             let keys: Vec<_> = read.streams.into_keys().filter_map(|key| self.inner.keys.room(&key)).collect();
-            found += self.inner.table.mark(&keys);
+            self.round.found += self.inner.table.mark(&keys);
             for (rooms, error) in read.failed {
                 if errors::is_of_a_key(&error) {
                     self.inner.table.mark(rooms.iter().map(|(room, _)| room));
                 }
             }
-            // A sweep over many rooms takes a while: what is known to have news does not wait for its end.
+            // What is known to have news does not wait for the round's end.
             self.read_news().await;
         }
-        if found > 0 && self.inner.signs.mode() == Mode::Notifications {
+        if self.round.is_over() && self.round.found > 0 && self.inner.signs.mode() == Mode::Notifications {
             // Someone may have changed the server's setting.
-            tracing::debug!(rooms = found, "a sweep found news that no notification had told");
+            tracing::debug!(rooms = self.round.found, "a sweep found news that no notification had told");
             self.inner.signs.doubt();
         }
-        Instant::now() + self.pause(began.elapsed())
+        let spread = self.spread().filter(|_| !self.urgent);
+        self.urgent &= !self.round.is_over();
+        Instant::now() + self.round.pause(began.elapsed(), spread)
     }
 
-    fn pause(&self, took: Duration) -> Duration {
+    /// The time that a round takes, where notifications come, or where partitions wait for news; none where the sweep is
+    /// what finds it.
+    fn spread(&self) -> Option<Duration> {
         let signs = &self.inner.signs;
         if self.inner.partitions_wait.load(Relaxed) {
-            return SLOW_SWEEP;
+            return Some(SLOW_SWEEP);
         }
-        match (signs.mode() == Mode::Notifications && signs.follows(), signs.hinted()) {
-            (true, true) => SLOW_SWEEP,
-            (true, false) => WATCHFUL_SWEEP,
-            // At most a fifth of Redis's time.
-            (false, _) => POLL.max(took * 4),
-        }
+        let follows = signs.mode() == Mode::Notifications && signs.follows();
+        follows.then(|| if signs.hinted() { SLOW_SWEEP } else { WATCHFUL_SWEEP })
     }
 
     /// One `XREAD`, or one for each slot of a Cluster.
