@@ -123,21 +123,20 @@ impl World {
 
 impl Stage {
     async fn run(&self, test: Test) -> Result<()> {
-        match test.place {
-            Place::Own => {
-                let _company = self.company.read().await;
-                self.on_its_own(test).await
-            }
-            Place::Shared => {
-                let mut stands = self.shared.lock().await;
-                if test.alone {
-                    let _alone = self.company.write().await;
-                    self.on_shared(test, &mut stands).await
-                } else {
-                    let _company = self.company.read().await;
-                    self.on_shared(test, &mut stands).await
-                }
-            }
+        let mut shared = match test.place {
+            Place::Own => None,
+            Place::Shared => Some(self.shared.lock().await),
+        };
+        // Held until the test has ended.
+        let (_alone, _company);
+        if test.alone {
+            _alone = self.company.write().await;
+        } else {
+            _company = self.company.read().await;
+        }
+        match &mut shared {
+            None => self.on_its_own(test).await,
+            Some(stands) => self.on_shared(test, stands).await,
         }
     }
 

@@ -119,13 +119,14 @@ pub(crate) fn draw(results: &Results) -> Result<Option<String>> {
 type Bars<'a> = (&'a Panel, Vec<(&'a str, &'a Figure)>);
 
 fn drawing(panels: &[Bars<'_>], text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let most = panels.iter().map(|(_, bars)| bars.len() as i32).max().unwrap_or(0);
+    let count = |number: usize| i32::try_from(number);
+    let most = count(panels.iter().map(|(_, bars)| bars.len()).max().unwrap_or(0))?;
     let (height, width) = (HEAD + most * BAR + 14, WIDTH / COLUMNS);
-    let rows = (panels.len() as i32 + COLUMNS - 1) / COLUMNS;
+    let rows = count(panels.len().div_ceil(COLUMNS as usize))?;
     let area = SVGBackend::with_string(text, (WIDTH as u32, (rows * height) as u32)).into_drawing_area();
     area.fill(&WHITE)?;
-    for (number, (panel, bars)) in panels.iter().enumerate() {
-        let (column, row) = (number as i32 % COLUMNS, number as i32 / COLUMNS);
+    for (number, (panel, bars)) in (0..).zip(panels) {
+        let (column, row) = (number % COLUMNS, number / COLUMNS);
         let corner = (column * width, row * height);
         let part = area.clone().shrink((corner.0 as u32, corner.1 as u32), (width as u32, height as u32));
         one(&part, panel, bars, width)?;
@@ -145,8 +146,8 @@ fn one(
     let longest = bars.iter().map(|(_, figure)| figure.max).fold(0.0, f64::max);
     let length =
         |value: f64| if longest > 0.0 { (value / longest * f64::from(width - NAME - VALUE)) as i32 } else { 0 };
-    for (number, (subject, figure)) in bars.iter().enumerate() {
-        let (top, ours) = (HEAD + number as i32 * BAR, *subject == Subject::Ours.name());
+    for (number, (subject, figure)) in (0..).zip(bars) {
+        let (top, ours) = (HEAD + number * BAR, *subject == Subject::Ours.name());
         let middle = top + BAR / 2;
         let name = font(12).pos(Pos::new(HPos::Right, VPos::Center));
         area.draw(&Text::new((*subject).to_owned(), (NAME - 6, middle), name))?;
