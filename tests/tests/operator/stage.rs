@@ -263,7 +263,11 @@ impl Operator {
 
     /// Waits until that many more turns were taken.
     pub(crate) async fn until_turns(&self, more: u64) -> Result<()> {
-        let goal = self.turns().await? + more;
+        self.until_turns_in_all(self.turns().await? + more).await
+    }
+
+    /// Waits until so many turns were taken since it began.
+    pub(crate) async fn until_turns_in_all(&self, goal: u64) -> Result<()> {
         let waiting = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
             while self.turns().await? < goal {

@@ -15,8 +15,8 @@ use wscluster_tests::fleet::{self, Deadline, Fleet, ProbePods, ProbeStatus, unti
 use wscluster_tests::progress::{Step, during};
 
 pub(crate) use outcome::Outcome;
-pub(crate) use plan::Plan;
-use plan::{Change, image};
+use plan::Change;
+pub(crate) use plan::{Plan, image};
 use watch::Watch;
 
 use crate::site::{Site, on_testbed};
