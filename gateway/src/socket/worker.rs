@@ -340,9 +340,12 @@ impl Worker {
 
     /// Lets go of every connection that another process can carry on, as soon as nothing is under way whose answer would be lost.
     fn freeze_when_settled(&mut self) {
-        let settled = self.connections.iter().all(|(_, connection)| connection.is_settled());
-        let over = |(_, until): &mut (_, Millis)| settled || *until <= self.cx.now;
-        let Some((answer, _)) = self.freezing.take_if(over) else { return };
+        // Only where it is asked for: this looks at every connection, and a turn must not cost more where there are more.
+        let Some((_, until)) = &self.freezing else { return };
+        if *until > self.cx.now && !self.connections.iter().all(|(_, connection)| connection.is_settled()) {
+            return;
+        }
+        let Some((answer, _)) = self.freezing.take() else { return };
         self.cx.freezing = false;
         let mut frozen = Vec::new();
         let (portable, stay): (Vec<_>, Vec<_>) =
