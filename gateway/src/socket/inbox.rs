@@ -108,9 +108,10 @@ impl Inbox {
     pub fn send(&self, command: Command) {
         let mut queue = self.queue.lock();
         queue.push(command);
-        if queue.len() == 1
-            && let Err(error) = self.waker.wake()
-        {
+        let first = queue.len() == 1;
+        // Who is woken may run at once, and must not find the queue locked.
+        drop(queue);
+        if first && let Err(error) = self.waker.wake() {
             tracing::error!(%error, shard = self.shard, "a shard cannot be woken");
         }
     }
