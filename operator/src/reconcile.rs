@@ -170,8 +170,7 @@ impl Context {
             resume_window_seconds: cluster.spec.drain.resume_window_seconds,
             sweep: !cluster.spec.paused && cluster.metadata.deletion_timestamp.is_none(),
         };
-        let before = cluster.status.as_ref().and_then(|status| status.redis.as_ref()?.trimmed_entries);
-        let first = streams::report::Report { trimmed_entries: before.unwrap_or_default(), ..Default::default() };
+        let first = streams::report::Report::remembered(cluster.status.as_ref(), streams::host(&target));
         let metrics = self.metrics.clone();
         self.redis.ensure(&uid, target, first, &self.poke(cluster), move |targets, reports| {
             streams::follow(targets, reports, metrics)

@@ -13,6 +13,8 @@ mod many;
 mod monitors;
 #[path = "operator/objects.rs"]
 mod objects;
+#[path = "operator/redis.rs"]
+mod redis;
 #[path = "operator/routes.rs"]
 mod routes;
 #[path = "shared/cluster.rs"]

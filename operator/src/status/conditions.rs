@@ -173,17 +173,9 @@ fn redis(facts: &Facts<'_>) -> Verdict {
         Reachability::Unchecked => {
             verdict(types::REDIS_REACHABLE, "Unknown", "Checking", "Redis has not been asked yet")
         }
-        Reachability::Reachable { mode, version } => verdict(
-            types::REDIS_REACHABLE,
-            "True",
-            "Connected",
-            match &report.sweep_failure {
-                None => format!("Redis {version} ({mode}) at {} answers", report.host),
-                Some(why) => {
-                    format!("Redis {version} ({mode}) at {} answers, but the trim sweep fails: {why}", report.host)
-                }
-            },
-        ),
+        Reachability::Reachable { .. } => {
+            verdict(types::REDIS_REACHABLE, "True", "Connected", report.answer().unwrap_or_default())
+        }
         Reachability::Failed { fault, message } => {
             let (status, reason) = match fault {
                 Fault::Connection => ("False", "ConnectionFailed"),

@@ -46,6 +46,11 @@ pub struct Target {
     pub sweep: bool,
 }
 
+/// Where a target is, without credentials; nothing where its URL makes no sense.
+pub fn host(target: &Target) -> String {
+    Place::parse(&target.url, &target.namespace).map(|place| place.host()).unwrap_or_default()
+}
+
 /// Watches one Redis until the targets end. A new target is taken at once.
 pub async fn follow(mut targets: watch::Receiver<Target>, mut reports: Publisher<Report>, metrics: Metrics) {
     loop {

@@ -1,41 +1,18 @@
 //! What a user got wrong shows in the status within 30 seconds, says what to do, and mends itself when the cause is gone.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 use wscluster_operator::kinds::Kind;
 
+use crate::redis::Redis;
 use crate::stage::Stage;
 
-/// A Redis of the test's own, which ends with it.
-struct Redis(Child);
-
-impl Redis {
-    fn start(port: u16) -> Result<Self> {
-        let arguments = ["--bind", "127.0.0.1", "--save", "", "--dir", "/tmp", "--port"];
-        let child = Command::new("redis-server").args(arguments).arg(port.to_string()).stdout(Stdio::null()).spawn();
-        Ok(Self(child.context("redis-server is installed (apt-get install redis-server)")?))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 pub(crate) async fn missing_secret(stage: Arc<Stage>) -> Result<()> {
-    let port = free_port()?;
-    let _redis = Redis::start(port)?;
+    let redis = Redis::start()?;
     let operator = stage.operator().await?;
     stage
         .create("{replicas: 0, redis: {urlSecretRef: {name: chat-redis, key: url}}, service: {type: ClusterIP}}")
@@ -52,7 +29,7 @@ pub(crate) async fn missing_secret(stage: Arc<Stage>) -> Result<()> {
     secrets.create(&PostParams::default(), &serde_json::from_value(other)?).await?;
     stage.until("told of the key", |cluster| json!(cluster.status).to_string().contains("has no key")).await?;
     secrets.delete("chat-redis", &DeleteParams::default()).await?;
-    let right = json!({"metadata": {"name": "chat-redis"}, "stringData": {"url": format!("redis://127.0.0.1:{port}")}});
+    let right = json!({"metadata": {"name": "chat-redis"}, "stringData": {"url": redis.url()}});
     secrets.create(&PostParams::default(), &serde_json::from_value(right)?).await?;
     stage.until_reason("RedisReachable", "Connected").await?;
     stage.until_reason("Degraded", "AsExpected").await?;
