@@ -14,7 +14,7 @@ use crate::log::{Feed, Log, Signal, Token};
 use crate::protocol::Reason;
 use crate::room::RoomId;
 use crate::shard::Connection;
-use crate::socket::{Command, Shards};
+use crate::socket::{self, Command, Shards};
 
 /// Signals kept for those who listen slowly.
 const SIGNALS: usize = 4096;
@@ -194,5 +194,9 @@ impl Feed for Hub {
     fn signal(&self, signal: Signal) {
         // Nobody may be listening.
         let _ = self.signals.send(signal);
+    }
+
+    fn together(&self, act: &mut dyn FnMut()) {
+        socket::together(act);
     }
 }

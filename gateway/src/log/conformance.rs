@@ -1,7 +1,7 @@
 //! What every log must do: one suite, run on each backend.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -380,6 +380,70 @@ async fn a_plain_xadd_by_anybody_is_fed() {
     world.ear.hears(2).await;
     let heard: Vec<_> = world.ear.heard.lock().iter().map(|(_, _, payload)| payload.clone()).collect();
     assert_eq!(heard, ["{\"x\":1}", "{\"color\":\"red\"}"]);
+}
+
+/// How often Redis was asked to read.
+async fn reads(server: &RedisServer) -> usize {
+    let stats = server.command(&["INFO", "commandstats"]).await;
+    let calls = stats.split("cmdstat_xread:calls=").nth(1).and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// A world whose room is read, and notified of.
+async fn followed(server: &RedisServer, room: &RoomId) -> World {
+    let world = on_redis(server).await;
+    mode(&world, Mode::Notifications).await;
+    world.log.watch(room, 1).await.unwrap();
+    world.append(room, "first").await;
+    world.ear.hears(1).await;
+    // The first may have been found on the way to being subscribed to: it is known to be read along once no other read
+    // was needed for one.
+    let along = async {
+        loop {
+            let (before, heard) = (reads(server).await, world.ear.heard.lock().len());
+            world.append(room, "next").await;
+            world.ear.hears(heard + 1).await;
+            if reads(server).await == before + 1 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, along).await.expect("what is written is not read along");
+    world
+}
+
+#[tokio::test]
+async fn what_is_written_here_is_read_along_and_not_once_more() {
+    const COUNT: usize = 200;
+    let server = RedisServer::start(&[]).await;
+    let (room, began) = (room("along"), Instant::now());
+    let world = followed(&server, &room).await;
+    let (before, heard) = (reads(&server).await, world.ear.heard.lock().len());
+    let written = world.append_many(&room, COUNT).await;
+    assert_eq!(world.ear.hears(heard + COUNT).await[heard..], written);
+    let sweeps = began.elapsed().as_secs() as usize + 1;
+    let reads = reads(&server).await - before;
+    assert!((COUNT..=COUNT + sweeps).contains(&reads), "{reads} reads of {COUNT} entries");
+}
+
+#[tokio::test]
+async fn what_others_write_between_ours_waits_for_no_sweep() {
+    let server = RedisServer::start(&[]).await;
+    let room = room("between");
+    let world = followed(&server, &room).await;
+    let began = Instant::now();
+    for number in 0..50 {
+        let heard = world.ear.heard.lock().len();
+        let foreign = || server.command(&["XADD", "room:between", "*", "payload", "foreign"]);
+        match number % 3 {
+            0 => drop(tokio::join!(world.append(&room, "ours"), foreign())),
+            1 => drop((world.append(&room, "ours").await, foreign().await)),
+            _ => drop((foreign().await, world.append(&room, "ours").await)),
+        }
+        let ids = world.ear.hears(heard + 2).await;
+        assert!(ids.is_sorted_by(|a, b| a < b), "each once, in order");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "a sweep would have found them: {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 
-use super::{Feed, Health, Log, Mode, RoomPage, Signal, StreamState, Token};
+use super::{Answer, Feed, Health, Log, Mode, RoomPage, Signal, StreamState, Token};
 use crate::clock::{self, Millis};
 use crate::config::{Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
@@ -148,14 +148,8 @@ impl Stream {
 }
 
 impl Log for MemoryLog {
-    fn append<'a>(
-        &'a self,
-        room: &'a RoomId,
-        payload: &'a Text,
-        key: Option<&'a IdempotencyKey>,
-        now: Millis,
-    ) -> BoxFuture<'a, Result<EntryId, LogError>> {
-        ready(Ok(self.write(room, payload, key, now))).boxed()
+    fn append_then(&self, room: RoomId, payload: Text, key: Option<IdempotencyKey>, now: Millis, answer: Answer) {
+        answer.give(Ok(self.write(&room, &payload, key.as_ref(), now)));
     }
 
     fn read_after<'a>(

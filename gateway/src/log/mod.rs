@@ -8,7 +8,8 @@ mod signal;
 #[cfg(test)]
 mod conformance;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
+use tokio::sync::oneshot;
 
 use crate::clock::Millis;
 use crate::config::Trim;
@@ -28,14 +29,23 @@ pub type Token = u64;
 pub trait Log: Send + Sync + 'static {
     /// Writes an entry, trims the room and renews its expiry. The id is greater than every id of the room before it.
     /// With a `key` that was used for this room within the last [`crate::idempotency::REMEMBERED`] milliseconds nothing
-    /// is written, and the id is the one of then.
+    /// is written, and the id is the one of then. Entries are written in the order of calls; the answer may be given
+    /// before this returns.
+    fn append_then(&self, room: RoomId, payload: Text, key: Option<IdempotencyKey>, now: Millis, answer: Answer);
+
+    /// [`Log::append_then`] for who can wait. The place in the order is that of the call, however it is awaited.
     fn append<'a>(
         &'a self,
-        room: &'a RoomId,
-        payload: &'a Text,
-        key: Option<&'a IdempotencyKey>,
+        room: &RoomId,
+        payload: &Text,
+        key: Option<&IdempotencyKey>,
         now: Millis,
-    ) -> BoxFuture<'a, Result<EntryId, LogError>>;
+    ) -> BoxFuture<'a, Result<EntryId, LogError>> {
+        let (answer, answered) = oneshot::channel();
+        let answer = Answer::new(move |result| drop(answer.send(result)));
+        self.append_then(room.clone(), payload.clone(), key.cloned(), now, answer);
+        async move { answered.await.unwrap_or_else(|_| Err(Answer::stopped())) }.boxed()
+    }
 
     /// The oldest entries after `after`, oldest first, at most `limit`.
     fn read_after<'a>(
@@ -81,6 +91,37 @@ pub trait Log: Send + Sync + 'static {
     fn health(&self) -> Health;
 }
 
+/// Who is told how an append went: once, also where the log ends first.
+pub struct Answer(Option<Box<Answered>>);
+
+type Answered = dyn FnOnce(Result<EntryId, LogError>) + Send;
+
+impl Answer {
+    /// Calls `then`, in whatever thread knows first. It must not wait.
+    pub fn new(then: impl FnOnce(Result<EntryId, LogError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// Tells.
+    pub fn give(mut self, result: Result<EntryId, LogError>) {
+        if let Some(then) = self.0.take() {
+            then(result);
+        }
+    }
+
+    fn stopped() -> LogError {
+        LogError::Unavailable("the gateway stops".into())
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(Self::stopped()));
+        }
+    }
+}
+
 /// Rooms, and the cursor of the next page.
 pub type RoomPage = (Vec<RoomId>, Option<String>);
 
@@ -92,6 +133,10 @@ pub trait Feed: Send + Sync + 'static {
     fn gap(&self, room: &RoomId, token: Token, reason: Reason, position: EntryId);
     /// A gateway of the cluster, perhaps this one, tells something.
     fn signal(&self, signal: Signal);
+    /// Calls `act`, which tells several things at once: nobody need be woken for each.
+    fn together(&self, act: &mut dyn FnMut()) {
+        act();
+    }
 }
 
 /// How a log is read.

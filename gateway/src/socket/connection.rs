@@ -152,7 +152,8 @@ impl Conn {
             }
             Effect::Authenticate(token) => operations::authenticate(shared, token),
             Effect::Publish { reference, room, payload, key } => {
-                operations::publish(shared, reference, room, payload, key)
+                self.in_flight += 1;
+                return operations::publish(&shared, &self.handle, reference, room, payload, key);
             }
             Effect::ReadHistory { reference, room, before, limit } => {
                 operations::history(shared, reference, room, before, limit)

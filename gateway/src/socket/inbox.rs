@@ -1,5 +1,6 @@
 //! How the rest of the gateway talks to a shard: commands in order, and a wake for the thread that takes them.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -98,20 +99,50 @@ pub struct Inbox {
     waker: mio::Waker,
 }
 
+thread_local! {
+    /// Whose threads are to be woken at the end of [`together`].
+    static HELD: RefCell<Option<Vec<Arc<Inbox>>>> = const { RefCell::new(None) };
+}
+
+/// Does something that sends commands, and wakes each shard when all of them are there: where threads share a core, one
+/// that is woken for the first runs at once, and would have to be woken for the next again.
+pub(crate) fn together(act: impl FnOnce()) {
+    let _release = Release(HELD.replace(Some(Vec::new())));
+    act();
+}
+
+/// Wakes what is held when it is dropped; what was held before is held on.
+struct Release(Option<Vec<Arc<Inbox>>>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        let held = HELD.replace(self.0.take()).unwrap_or_default();
+        held.iter().for_each(|inbox| inbox.wake());
+    }
+}
+
 impl Inbox {
     /// An empty one, whose thread is woken by `waker`.
     pub fn new(shard: usize, waker: mio::Waker) -> Arc<Self> {
         Arc::new(Self { shard, load: AtomicUsize::new(0), queue: Mutex::default(), waker })
     }
 
-    /// Adds a command. The thread is woken once for however many it has not taken yet.
-    pub fn send(&self, command: Command) {
+    /// Adds a command. The thread is woken once for however many it has not taken yet, and not before the end of
+    /// [`together`].
+    pub fn send(self: &Arc<Self>, command: Command) {
         let mut queue = self.queue.lock();
         queue.push(command);
         let first = queue.len() == 1;
         // Who is woken may run at once, and must not find the queue locked.
         drop(queue);
-        if first && let Err(error) = self.waker.wake() {
+        let later = || HELD.with_borrow_mut(|held| held.as_mut().map(|held| held.push(Arc::clone(self)))).is_some();
+        if first && !later() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
             tracing::error!(%error, shard = self.shard, "a shard cannot be woken");
         }
     }

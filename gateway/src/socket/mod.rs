@@ -34,6 +34,7 @@ use tokio::sync::oneshot;
 pub(crate) use adopt::begin;
 pub use adopt::{Adoption, carry_on};
 pub use freeze::Frozen;
+pub(crate) use inbox::together;
 pub use inbox::{Command, Inbox, Item};
 pub(crate) use stream::Stream;
 pub(crate) use stream_tokio::NotWaiting;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
+use super::inbox::Command;
 use crate::auth::Token;
 use crate::clock;
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
 use crate::idempotency::IdempotencyKey;
+use crate::log::Answer;
 use crate::log::continuity::Position;
 use crate::protocol::{Code, Protocol, Refusal};
 use crate::replay::{self, Wanted};
@@ -103,24 +105,28 @@ pub(super) fn authenticate(shared: Arc<Shared>, token: Token) -> Operation {
     async move { Event::Authenticated(shared.auth.verify(&token.0).await) }.boxed()
 }
 
+/// Writes at once: what a client publishes gets its place in the log in the order in which it was sent.
 pub(super) fn publish(
-    shared: Arc<Shared>,
+    shared: &Arc<Shared>,
+    connection: &Arc<Connection>,
     reference: Option<u64>,
     room: RoomId,
     payload: Text,
     key: Option<IdempotencyKey>,
-) -> Operation {
-    async move {
-        let mut span = shared.metrics.traces.root("publish");
-        span.count("messaging.message.body.size", payload.as_str().len());
-        let result = shared.hub.log().append(&room, &payload, key.as_ref(), clock::now()).await;
+) {
+    let mut span = shared.metrics.traces.root("publish");
+    span.count("messaging.message.body.size", payload.as_str().len());
+    let (metrics, connection) = (Arc::clone(&shared.metrics), Arc::clone(connection));
+    let answer = Answer::new(move |result| {
         if let Err(error) = &result {
             span.fail(error.label());
         }
-        shared.metrics.published(result.as_ref().err());
-        Event::Published { reference, result: result.map_err(|error| Refusal { reference, ..refusal(&error) }) }
-    }
-    .boxed()
+        metrics.published(result.as_ref().err());
+        let result = result.map_err(|error| Refusal { reference, ..refusal(&error) });
+        let inbox = Arc::clone(&connection.inbox);
+        inbox.send(Command::Done(connection, Event::Published { reference, result }));
+    });
+    shared.hub.log().append_then(room, payload, key, clock::now(), answer);
 }
 
 pub(super) fn history(

@@ -21,16 +21,17 @@ mod subscriber;
 mod table;
 mod topology;
 mod writer;
+mod xread;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures::future::{BoxFuture, FutureExt};
 use redis::{Cmd, Value};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Feed, Health, Log, RoomPage, Signal, StreamState, Token};
+use super::{Answer, Feed, Health, Log, RoomPage, Signal, StreamState, Token};
 use crate::clock::{self, Millis};
 use crate::config::{InForce, Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
@@ -102,7 +103,7 @@ impl RedisLog {
         until_stopped(subscriber::run(Arc::clone(&inner)).boxed());
         until_stopped(partitions::run(Arc::clone(&inner)).boxed());
         for (lane, asked) in asked.into_iter().enumerate() {
-            until_stopped(writer::run(Arc::clone(&inner), asked).boxed());
+            until_stopped(writer::run(Arc::clone(&inner), lane, asked).boxed());
             until_stopped(reader::run(Arc::clone(&inner), lane).boxed());
         }
         Arc::new(Self { inner, stop })
@@ -129,21 +130,6 @@ async fn care(inner: Arc<Inner>, mut happened: mpsc::UnboundedReceiver<Event>) {
 impl Inner {
     fn config(&self) -> Arc<InForce> {
         self.settings.load_full()
-    }
-
-    /// Asks the writer at once: entries are written in the order of calls, however the answers are awaited.
-    async fn append(
-        &self,
-        room: &RoomId,
-        payload: &Text,
-        key: Option<&IdempotencyKey>,
-        now: Millis,
-    ) -> Result<EntryId, LogError> {
-        let (answer, answered) = oneshot::channel();
-        let append = Append { room: room.clone(), payload: payload.clone(), key: key.cloned(), now, answer };
-        let stopped = || LogError::Unavailable("the gateway stops".into());
-        self.appends[self.table.lane_number(room.as_str())].send(append).map_err(|_| stopped())?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     fn range(&self, room: &RoomId, after: EntryId, limit: usize) -> Cmd {
@@ -226,14 +212,10 @@ impl Inner {
 }
 
 impl Log for RedisLog {
-    fn append<'a>(
-        &'a self,
-        room: &'a RoomId,
-        payload: &'a Text,
-        key: Option<&'a IdempotencyKey>,
-        now: Millis,
-    ) -> BoxFuture<'a, Result<EntryId, LogError>> {
-        self.inner.append(room, payload, key, now).boxed()
+    fn append_then(&self, room: RoomId, payload: Text, key: Option<IdempotencyKey>, now: Millis, answer: Answer) {
+        let lane = self.inner.table.lane_number(room.as_str());
+        // If nobody takes it any more, it answers by itself.
+        let _ = self.inner.appends[lane].send(Append { room, payload, key, now, answer });
     }
 
     fn read_after<'a>(

@@ -1,18 +1,18 @@
 //! Reads the rooms that may have news: one `XREAD` for many rooms, and while it is under way the next collects. Reads
 //! from each room's own position, and proves with every read that nothing between was trimmed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use redis::Value;
 use tokio::time::Instant;
 
-use super::codec::{self, Found};
+use super::codec::Found;
 use super::link::{self, Way};
 use super::round::Round;
 use super::table::{Lane, Watch};
+use super::xread::{self, Read, Xread};
 use super::{Inner, Position, errors};
 use crate::clock;
 use crate::entry::EntryId;
@@ -23,9 +23,7 @@ use crate::room::RoomId;
 
 /// Rooms of one read.
 const MOST_ROOMS: usize = 500;
-/// Entries of one read, all rooms together; at most so much memory times the size of a message.
-const MOST_ENTRIES: usize = 2000;
-/// A sweep while notifications come.
+/// A sweep while notifications come, or blocking reads wait, and whether that goes on cannot be looked at.
 const SLOW_SWEEP: Duration = Duration::from_secs(5);
 /// A sweep while it is not known yet whether notifications come.
 const WATCHFUL_SWEEP: Duration = Duration::from_secs(1);
@@ -65,16 +63,6 @@ struct Reader {
     urgent: bool,
 }
 
-/// Rooms of one slot, with their keys.
-type Group<'a> = Vec<(String, &'a (RoomId, Watch))>;
-
-/// What was read of many rooms.
-#[derive(Default)]
-struct Read {
-    streams: HashMap<String, Vec<Found>>,
-    failed: Vec<(Vec<(RoomId, Watch)>, LogError)>,
-}
-
 impl Reader {
     fn lane(&self) -> &Lane {
         &self.inner.table.lanes()[self.lane]
@@ -83,11 +71,13 @@ impl Reader {
     /// Reads until no room is known to have news.
     async fn read_news(&mut self) {
         loop {
-            let batch = self.lane().take_dirty(MOST_ROOMS);
-            if batch.is_empty() {
-                return;
-            }
-            let failed = self.read(batch).await;
+            let failed = {
+                let hand = self.lane().take_dirty(MOST_ROOMS);
+                if hand.rooms().is_empty() {
+                    return;
+                }
+                self.read(hand.rooms().to_vec()).await
+            };
             self.lane().read.send_modify(|batches| *batches += 1);
             if let Some((rooms, error)) = failed {
                 self.failed(&rooms, &error).await;
@@ -110,12 +100,11 @@ impl Reader {
         let (mut failed, mut last_error) = (Vec::new(), None);
         let mut open = vec![batch];
         while let Some(batch) = open.pop() {
-            let limit = (MOST_ENTRIES / batch.len()).clamp(4, 250);
-            // From just before the last entry that was read: if it comes again, nothing after it was trimmed.
+            let limit = xread::limit(batch.len());
             let mut span = self.inner.metrics.traces.root("redis read");
             span.set("db.system.name", "redis");
             span.count("wscluster.read.rooms", batch.len());
-            let read = self.xread(&batch, limit + 1, |watch| watch.position.id.previous()).await;
+            let read = self.xread(&batch, limit + 1, xread::with_proof).await;
             drop(span);
             let mut refused = Vec::new();
             for (rooms, error) in read.failed {
@@ -164,10 +153,18 @@ impl Reader {
         mut streams: HashMap<String, Vec<Found>>,
         limit: usize,
     ) -> Vec<(RoomId, LogError)> {
-        let (mut read, mut failed) = (0, Vec::new());
-        for (room, watch) in batch {
-            let entries = streams.remove(&self.inner.keys.stream(room)).unwrap_or_default();
-            match self.take(room, watch, entries, limit).await {
+        let (mut read, mut doubtful, mut failed) = (0, Vec::new(), Vec::new());
+        self.inner.feed.together(&mut || {
+            for (room, watch) in batch {
+                let entries = streams.remove(&self.inner.keys.stream(room)).unwrap_or_default();
+                match xread::proven(watch, entries) {
+                    Some(entries) => read += self.inner.deliver(room, watch, watch.position, entries, limit),
+                    None => doubtful.push((room, watch)),
+                }
+            }
+        });
+        for (room, watch) in doubtful {
+            match self.take_with_care(room, watch, limit).await {
                 Ok(count) => read += count,
                 Err(error) if errors::is_no_stream(&error) => self.not_a_stream(room, watch),
                 Err(error) => failed.push((room.clone(), error)),
@@ -175,28 +172,6 @@ impl Reader {
         }
         self.inner.metrics.redis_read(batch.len(), read);
         failed
-    }
-
-    /// Takes what was read of one room; returns how many entries were new.
-    async fn take(
-        &self,
-        room: &RoomId,
-        watch: &Watch,
-        mut entries: Vec<Found>,
-        limit: usize,
-    ) -> Result<usize, LogError> {
-        let at = watch.position.id;
-        if watch.suspect {
-            return self.take_with_care(room, watch, limit).await;
-        }
-        if at == EntryId::ZERO && entries.is_empty() {
-            return Ok(0);
-        }
-        if entries.first().is_some_and(|first| first.entry.id == at) {
-            entries.remove(0);
-            return Ok(self.deliver(room, watch, watch.position, entries, limit));
-        }
-        self.take_with_care(room, watch, limit).await
     }
 
     /// The last entry that was read is gone, or there was none, or entries may have been lost. Looks at the stream to
@@ -208,7 +183,7 @@ impl Reader {
         let reason = match continuity::check(at, state.as_ref(), idle_ttl, clock::now()) {
             Err(reason) => reason,
             Ok(()) if watch.suspect => Reason::Reset,
-            Ok(()) => return Ok(self.deliver(room, watch, at, entries, limit)),
+            Ok(()) => return Ok(self.inner.deliver(room, watch, at, entries, limit)),
         };
         let first = entries.first().map(|first| first.entry.id);
         let position = continuity::after_a_gap(at, reason, first, state.as_ref());
@@ -218,38 +193,7 @@ impl Reader {
         }
         let goes_on = position.id >= at.id && state.is_some();
         let entries = if goes_on { entries } else { Vec::new() };
-        Ok(self.deliver(room, watch, position, entries, limit))
-    }
-
-    fn deliver(&self, room: &RoomId, watch: &Watch, at: Position, entries: Vec<Found>, limit: usize) -> usize {
-        let count = entries.len();
-        let Some(last) = entries.last() else { return 0 };
-        if self.inner.table.advance(room, watch.token, at.advanced(last.entry.id, count as u64)) {
-            entries.iter().flat_map(|each| &each.oddities).for_each(|oddity| self.inner.metrics.odd_entry(oddity));
-            self.renew(room);
-            self.inner.feed.entries(room, watch.token, entries.into_iter().map(|each| each.entry).collect());
-        }
-        if count >= limit {
-            self.inner.table.mark([room]);
-        }
-        count
-    }
-
-    /// A room that only foreign writers write to would expire under them: its expiry was set by a publish of ours, and
-    /// `XADD` alone does not renew it. Done now and then, by whoever reads the room.
-    fn renew(&self, room: &RoomId) {
-        let seconds = self.inner.config().retention(room.as_str()).idle_ttl_seconds;
-        let now = clock::now();
-        if !self.inner.table.renews(room, now, now + seconds * 100) {
-            return;
-        }
-        let (inner, key) = (Arc::clone(&self.inner), self.inner.keys.stream(room));
-        tokio::spawn(async move {
-            // GT: a room without expiry keeps none (https://redis.io/docs/latest/commands/expire/). Redis before 7
-            // refuses, and nothing is worse than before.
-            let mut expire = redis::cmd("EXPIRE");
-            let _ = inner.servers.query::<Value>(Way::Commands, expire.arg(key).arg(seconds).arg("GT")).await;
-        });
+        Ok(self.inner.deliver(room, watch, position, entries, limit))
     }
 
     /// Asks some rooms for anything new, which costs little where there is nothing; says when the next have their turn.
@@ -289,35 +233,17 @@ impl Reader {
             return Some(SLOW_SWEEP);
         }
         let follows = signs.mode() == Mode::Notifications && signs.follows();
-        follows.then(|| if signs.hinted() { SLOW_SWEEP } else { WATCHFUL_SWEEP })
+        follows.then(|| match (signs.hinted(), signs.watched()) {
+            (false, _) => WATCHFUL_SWEEP,
+            (true, false) => SLOW_SWEEP,
+            (true, true) => self.round.slow(),
+        })
     }
 
-    /// One `XREAD`, or one for each slot of a Cluster.
+    /// Reads some rooms at most `count` entries each, from where `from` says.
     async fn xread(&self, rooms: &[(RoomId, Watch)], count: usize, from: impl Fn(&Watch) -> EntryId) -> Read {
-        let mut groups: BTreeMap<u16, Group<'_>> = BTreeMap::new();
-        for room in rooms {
-            let key = self.inner.keys.stream(&room.0);
-            groups.entry(self.inner.servers.group(&key)).or_default().push((key, room));
-        }
-        let command = |(slot, group): (&u16, &Group<'_>)| {
-            let mut command = redis::cmd("XREAD");
-            command.arg("COUNT").arg(count).arg("STREAMS");
-            for (key, _) in group {
-                command.arg(key);
-            }
-            for (_, (_, watch)) in group {
-                command.arg(from(watch).to_string());
-            }
-            (*slot, command)
-        };
-        let replies = self.inner.servers.many(Way::Reads, groups.iter().map(command).collect()).await;
-        let mut read = Read::default();
-        for (reply, group) in replies.into_iter().zip(groups.into_values()) {
-            match reply {
-                Ok(reply) => read.streams.extend(codec::streams(reply)),
-                Err(error) => read.failed.push((group.into_iter().map(|(_, room)| room.clone()).collect(), error)),
-            }
-        }
-        read
+        let xread = Xread::new(&self.inner, rooms);
+        let replies = self.inner.servers.many(Way::Reads, xread.commands(count, from)).await;
+        xread.read(replies)
     }
 }

@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use crate::room::RoomId;
 
-/// Rooms of one part: those of one `XREAD`.
-const PART: usize = 256;
+/// Rooms of one part: those of one `XREAD`. Redis answers nobody else meanwhile.
+const PART: usize = 64;
+/// Rooms that are asked for in a second where notifications tell of news and the server's setting is looked at, so that
+/// rounds find nothing.
+const PACE: usize = 500;
+/// The shortest and the longest time of such a round.
+const SLOW: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// Between two rounds that are not spread.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -22,6 +27,12 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn new(rooms: Vec<RoomId>) -> Self {
         Self { rooms, ..Self::default() }
+    }
+
+    /// The time for a round that is not expected to find anything.
+    pub(super) fn slow(&self) -> Duration {
+        let [shortest, longest] = SLOW;
+        Duration::from_secs((self.rooms.len() / PACE) as u64).clamp(shortest, longest)
     }
 
     /// Whether no part is left.
@@ -85,6 +96,13 @@ mod tests {
                 }
             }
             assert!(all > SECOND * 49 / 10 && all <= 5 * SECOND, "{count}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_round_takes_longer_with_many_rooms_up_to_a_limit() {
+        for (rooms, seconds) in [(0, 5), (2500, 5), (3000, 6), (15_000, 30), (100_000, 30)] {
+            assert_eq!(round(rooms).slow(), seconds * SECOND, "{rooms}");
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Sign {
     known: AtomicBool,
     /// A notification has come since the rooms were subscribed to.
     hinted: AtomicBool,
+    /// The server's setting is looked at from time to time.
+    watched: AtomicBool,
     /// News came that no notification had told.
     pub(super) doubt: Notify,
 }
@@ -58,6 +60,11 @@ impl Signs {
         self.all(|sign| sign.following.load(Relaxed))
     }
 
+    /// Whether a server that is told to notify no longer is noticed by looking at its setting.
+    pub(super) fn watched(&self) -> bool {
+        self.all(|sign| sign.watched.load(Relaxed))
+    }
+
     /// Whether some notification has come.
     pub(super) fn hinted(&self) -> bool {
         self.0.lock().values().any(|sign| sign.hinted.load(Relaxed))
@@ -80,6 +87,10 @@ impl Sign {
         self.notified.store(notified, Relaxed);
         self.hinted.store(false, Relaxed);
         self.known.store(true, Relaxed);
+    }
+
+    pub(super) fn watch(&self, watched: bool) {
+        self.watched.store(watched, Relaxed);
     }
 
     pub(super) fn follow(&self, following: bool) {

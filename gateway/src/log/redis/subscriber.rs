@@ -2,6 +2,7 @@
 //! A notification is only a hint; nothing depends on its arrival.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const COMMANDS_COME: Duration = Duration::from_millis(50);
 const PING_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What happens to a stream without anything being added to it, mostly along with `xadd`.
+const NO_NEWS: [&[u8]; 3] = [b"xtrim", b"xdel", b"expire"];
 /// Channels of one `SUBSCRIBE`.
 const CHUNK: usize = 500;
 
@@ -108,8 +112,11 @@ impl Follower {
                     let error = tokio::select! {
                         error = self.follow(connection) => error,
                         () = target.leaves(&place) => "the master is elsewhere now".into(),
+                        never = self.look() => match never {},
                     };
+                    self.sign.watch(false);
                     self.sign.follow(false);
+                    self.inner.table.unfollow(|room| self.is_ours(room));
                     self.inner.table.lanes().iter().for_each(|lane| lane.blind.notify_one());
                     tracing::warn!(redis = %place, reason = error, "the connection for notifications is lost");
                 }
@@ -139,6 +146,7 @@ impl Follower {
         };
         let before = self.inner.signs.mode();
         self.sign.expect(result.is_ok());
+        self.inner.table.expect_none();
         match result {
             Err(error) if before == Mode::Notifications || !self.inner.fallback_told.swap(true, Relaxed) => {
                 tracing::warn!(
@@ -150,6 +158,25 @@ impl Follower {
             _ => {}
         }
         self.inner.fallback.notify_one();
+    }
+
+    /// Looks at the server's setting from time to time: who changes it ends the notifications without a word. Where it
+    /// may not be looked at, the sweep has to find what was not told.
+    async fn look(&self) -> Infallible {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            match switch_on(&self.commands).await {
+                Ok(Switched::Before) => self.sign.watch(true),
+                Ok(Switched::Now) => {
+                    tracing::warn!("somebody changed notify-keyspace-events: Redis was told again to notify");
+                    self.inner.table.expect_none();
+                    self.inner.table.lanes().iter().for_each(|lane| lane.blind.notify_one());
+                }
+                Err(LogError::Unavailable(_)) => {}
+                Err(_) => self.sign.watch(false),
+            }
+        }
     }
 
     fn is_ours(&self, room: &RoomId) -> bool {
@@ -198,7 +225,12 @@ impl Follower {
         match self.inner.keys.room_of_channel(message.get_channel_name()) {
             Some(room) => {
                 self.sign.hint();
-                self.inner.table.hint(room);
+                match message.get_payload_bytes() {
+                    b"xadd" => self.inner.table.notified(room),
+                    event if NO_NEWS.contains(&event) => {}
+                    // A stream was put there whole, or taken away.
+                    _ => self.inner.table.changed(room),
+                }
             }
             // Whatever cannot be read is from a newer gateway.
             None => {
@@ -219,9 +251,11 @@ impl Follower {
         self.adjust_signals(sink, subscribed).await?;
         let is_wanted = |room: &RoomId| self.inner.table.is_watched(room) && self.is_ours(room);
         let (wanted, unwanted): (Vec<_>, Vec<_>) = rooms.into_iter().partition(is_wanted);
-        let new: Vec<_> = wanted.into_iter().filter(|room| subscribed.rooms.insert(room.clone())).collect();
+        let (new, kept): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|room| subscribed.rooms.insert(room.clone()));
+        self.inner.table.follow(&kept);
         for chunk in new.chunks(CHUNK) {
             answered(sink.subscribe(self.channels(chunk))).await?;
+            self.inner.table.follow(chunk);
             // What was written before the subscription took effect was not notified.
             self.inner.table.mark(chunk);
         }
@@ -271,16 +305,25 @@ async fn answered<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, 
     }
 }
 
+/// When a server was told to notify.
+enum Switched {
+    Before,
+    Now,
+}
+
 /// `CONFIG SET notify-keyspace-events`, keeping what is set there for others.
-async fn switch_on(commands: &Link) -> Result<(), LogError> {
+async fn switch_on(commands: &Link) -> Result<Switched, LogError> {
     const SETTING: &str = "notify-keyspace-events";
     let reply: Value = commands.query(redis::cmd("CONFIG").arg("GET").arg(SETTING)).await?;
     let current: std::collections::HashMap<String, String> = redis::from_redis_value(reply)
         .map_err(|_| LogError::Refused("CONFIG GET answered something unknown".into()))?;
     let current = current.get(SETTING).map(String::as_str).unwrap_or_default();
     match merged(current) {
-        None => Ok(()),
-        Some(flags) => commands.query(redis::cmd("CONFIG").arg("SET").arg(SETTING).arg(flags)).await,
+        None => Ok(Switched::Before),
+        Some(flags) => {
+            commands.query::<()>(redis::cmd("CONFIG").arg("SET").arg(SETTING).arg(flags)).await?;
+            Ok(Switched::Now)
+        }
     }
 }
 

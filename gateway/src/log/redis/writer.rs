@@ -1,18 +1,23 @@
 //! Writes what is published: in the order in which it was asked for, many entries in one pipeline. While one is under
-//! way the next collects.
+//! way the next collects. Rooms that are read here are read along with that, so that what is published through this
+//! gateway costs no second journey to Redis before it is delivered here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Inner;
 use super::link::Way;
+use super::table::Hand;
+use super::xread::{self, Read, Xread};
 use crate::clock::Millis;
 use crate::config::{Trim, TrimStrategy};
 use crate::entry::{EntryId, Text};
 use crate::error::LogError;
 use crate::idempotency::{IdempotencyKey, REMEMBERED};
+use crate::log::{Answer, Mode};
 use crate::room::RoomId;
 
 /// Entries of one pipeline.
@@ -26,36 +31,80 @@ pub(super) struct Append {
     pub(super) payload: Text,
     pub(super) key: Option<IdempotencyKey>,
     pub(super) now: Millis,
-    pub(super) answer: oneshot::Sender<Result<EntryId, LogError>>,
+    pub(super) answer: Answer,
 }
 
 /// Writes for as long as anyone may ask. All entries of a room come the same way, one batch after another, and so they
 /// keep their order, also where a node of a Cluster sends a part of them elsewhere.
-pub(super) async fn run(inner: Arc<Inner>, mut asked: mpsc::UnboundedReceiver<Append>) {
+pub(super) async fn run(inner: Arc<Inner>, lane: usize, mut asked: mpsc::UnboundedReceiver<Append>) {
     let mut batch = Vec::with_capacity(MOST);
     while asked.recv_many(&mut batch, MOST).await > 0 {
-        write(&inner, &mut batch).await;
+        write(&inner, lane, &mut batch).await;
     }
 }
 
-async fn write(inner: &Inner, batch: &mut Vec<Append>) {
-    let mut commands = Vec::with_capacity(batch.len() * 2);
+async fn write(inner: &Arc<Inner>, lane: usize, batch: &mut Vec<Append>) {
+    let mut commands = Vec::with_capacity(batch.len() * 2 + 1);
     for append in batch.iter() {
         add(inner, &mut commands, append);
     }
+    let hand = inner.table.lanes()[lane].take_along(counted(inner, batch));
+    let (xread, limit) = (Xread::new(inner, hand.rooms()), xread::limit(hand.rooms().len()));
+    let writing = commands.len();
+    commands.extend(xread.commands(limit + 1, xread::with_proof));
     let mut span = inner.metrics.traces.root("redis append");
     span.set("db.system.name", "redis");
     span.count("db.operation.batch.size", batch.len());
-    let mut results = inner.servers.many(Way::Commands, commands).await.into_iter();
+    let mut results = inner.servers.many(Way::Commands, commands).await;
     drop(span);
-    for append in batch.drain(..) {
-        let missing = || Err(LogError::Refused("Redis did not answer every command".into()));
-        let result = results.next().unwrap_or_else(missing);
-        if append.key.is_none() {
-            // The answer to EXPIRE: the entry is written whatever became of it.
-            results.next();
+    let mut read = xread.read(results.split_off(writing));
+    let mut results = results.into_iter();
+    inner.feed.together(&mut || {
+        let mut written = HashMap::new();
+        for append in batch.drain(..) {
+            let missing = || Err(LogError::Refused("Redis did not answer every command".into()));
+            let result = results.next().unwrap_or_else(missing).and_then(id);
+            if append.key.is_none() {
+                // The answer to EXPIRE: the entry is written whatever became of it.
+                results.next();
+                note(&mut written, append.room, result.as_ref().ok().copied());
+            }
+            append.answer.give(result);
         }
-        let _ = append.answer.send(result.and_then(id));
+        take(inner, &hand, &mut read, limit, &written);
+    });
+}
+
+/// The rooms of those entries whose notifications are known to come: where notifications come, and one is owed for
+/// certain. Whether there will be one for an entry with an idempotency key is known only afterwards.
+fn counted<'a>(inner: &Inner, batch: &'a [Append]) -> impl Iterator<Item = &'a RoomId> {
+    let come = inner.signs.mode() == Mode::Notifications;
+    batch.iter().filter(move |append| come && append.key.is_none()).map(|append| &append.room)
+}
+
+/// The last entry of each room, or nothing where one may not have been written.
+type Written = HashMap<RoomId, Option<EntryId>>;
+
+fn note(written: &mut Written, room: RoomId, id: Option<EntryId>) {
+    written.entry(room).and_modify(|last| *last = id.filter(|_| last.is_some())).or_insert(id);
+}
+
+/// Delivers what was read along with the writing. Where that does not end with what was written, or proves nothing, the
+/// reader looks after it.
+fn take(inner: &Arc<Inner>, hand: &Hand<'_>, read: &mut Read, limit: usize, written: &Written) {
+    let mut count = 0;
+    for (room, watch) in hand.rooms() {
+        let entries = read.streams.remove(&inner.keys.stream(room)).unwrap_or_default();
+        let reached = entries.last().map(|last| last.entry.id);
+        let all_there = written.get(room).copied().flatten().is_some_and(|last| reached >= Some(last));
+        let proven = xread::proven(watch, entries);
+        if !all_there || proven.is_none() {
+            inner.table.not_read(room);
+        }
+        count += proven.map_or(0, |entries| inner.deliver(room, watch, watch.position, entries, limit));
+    }
+    if !hand.rooms().is_empty() {
+        inner.metrics.redis_read(hand.rooms().len(), count);
     }
 }
 
