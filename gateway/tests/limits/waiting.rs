@@ -97,7 +97,8 @@ async fn over_the_total_the_fullest_goes_first_and_the_others_get_everything() {
     while closed().await == 0 {
         writer.publish("fuller", payload.clone()).await;
         assert_eq!(healthy.message().await.1, payload);
-        assert!(waiting().await <= TOTAL);
+        // What is delivered in a turn of the shard may be over it until the turn's end.
+        until(|| async { waiting().await <= TOTAL }).await;
     }
     assert_eq!(fuller.close_code().await, 1013);
     for id in &to_full {
