@@ -27,6 +27,8 @@ use crate::secrets::{Address, Certificates};
 use crate::workers::{Poke, Workers};
 use crate::{gateways, streams};
 
+/// A turn that takes longer is told of.
+const SLOW_TURN: Duration = Duration::from_secs(2);
 /// Shortest and longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
@@ -78,8 +80,9 @@ pub fn on_error(cluster: &Arc<WsCluster>, error: &ReconcileError, context: &Arc<
 }
 
 async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, ReconcileError> {
-    let cluster = context.observer.freshest(stored);
+    let (cluster, began) = (context.observer.freshest(stored), Instant::now());
     let mut observed = context.observe(&cluster).await?;
+    let looked = began.elapsed();
     let plan = plan::plan(&cluster, &observed, &context.defaults)?;
     if !plan.is_empty() {
         tracing::info!(cluster = cluster.name_any(), namespace = cluster.namespace(), plan = plan.summary(), "plan");
@@ -93,6 +96,7 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
     }
     let refusals = writer.objects(&namespace, &plan.writes, &observed, known).await?;
     writer.removals(&namespace, &plan.removals, &observed, known).await?;
+    let written = began.elapsed();
     let plan = if refusals.is_empty() {
         plan
     } else {
@@ -100,7 +104,24 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
         plan::plan(&cluster, &observed, &context.defaults)?
     };
     context.conclude(&cluster, &plan, version.as_deref()).await?;
+    tell_if_slow(&cluster, [looked, written - looked, began.elapsed() - written]);
     if refusals.is_empty() { Ok(plan.requeue) } else { Err(ReconcileError::Refused(refusals)) }
+}
+
+/// A turn waits for the API server, for CPU and for nothing else.
+fn tell_if_slow(cluster: &WsCluster, [looked, written, told]: [Duration; 3]) {
+    if looked + written + told > SLOW_TURN {
+        let (looked, written, told) = (looked.as_secs_f64(), written.as_secs_f64(), told.as_secs_f64());
+        let (cluster, namespace) = (cluster.name_any(), cluster.namespace());
+        tracing::warn!(
+            cluster,
+            namespace,
+            looked_seconds = looked,
+            written_seconds = written,
+            told_seconds = told,
+            "a turn took long: the API server answers slowly, or the operator lacks CPU"
+        );
+    }
 }
 
 impl Context {

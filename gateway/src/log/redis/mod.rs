@@ -7,6 +7,7 @@ mod codec;
 mod commands;
 mod errors;
 mod keys;
+mod lane;
 mod life;
 mod link;
 mod partitions;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::codec::Found;
+use super::lane::{Lane, Watch};
 use super::link::{self, Way};
 use super::round::Round;
-use super::table::{Lane, Watch};
 use super::xread::{self, Read, Xread};
 use super::{Inner, Position, errors};
 use crate::clock;

@@ -9,8 +9,8 @@ use redis::{Cmd, Value};
 use tokio::sync::mpsc;
 
 use super::Inner;
+use super::lane::Hand;
 use super::link::Way;
-use super::table::Hand;
 use super::xread::{self, Read, Xread};
 use crate::clock::Millis;
 use crate::config::{Trim, TrimStrategy};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 
 use super::codec::{self, Found};
+use super::lane::Watch;
 use super::link::Way;
-use super::table::Watch;
 use super::{Inner, Position};
 use crate::clock;
 use crate::entry::EntryId;
