@@ -8,11 +8,11 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 use wscluster_operator::kinds::Kind;
 
-use crate::redis::Redis;
+use crate::redis::{Redis, free_port};
 use crate::stage::Stage;
 
 pub(crate) async fn missing_secret(stage: Arc<Stage>) -> Result<()> {
-    let redis = Redis::start()?;
+    let redis = Redis::start(free_port()?)?;
     let operator = stage.operator().await?;
     stage
         .create("{replicas: 0, redis: {urlSecretRef: {name: chat-redis, key: url}}, service: {type: ClusterIP}}")

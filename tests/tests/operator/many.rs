@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use wscluster_crds::WsCluster;
 use wscluster_operator::kinds::Kind;
 
-use crate::redis::Redis;
+use crate::redis::{Redis, free_port};
 use crate::stage::Stage;
 
 const MANY: usize = 60;
@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_mins(3);
 const WRITES_OF_EACH: usize = 20;
 
 pub(crate) async fn no_storm_of_writes(stage: Arc<Stage>) -> Result<()> {
-    let (operator, redis) = (stage.operator().await?, Redis::start()?);
+    let (operator, redis) = (stage.operator().await?, Redis::start(free_port()?)?);
     for number in 0..MANY {
         let url = if is_served(&name(number)) { redis.url() } else { "redis://127.0.0.1:1".to_owned() };
         let cluster = json!({

@@ -10,10 +10,14 @@ pub(crate) struct Redis {
     port: u16,
 }
 
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
 impl Redis {
     /// Starts it; it answers soon.
-    pub(crate) fn start() -> Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    pub(crate) fn start(port: u16) -> Result<Self> {
         let arguments = ["--bind", "127.0.0.1", "--save", "", "--dir", "/tmp", "--port"];
         let process = Command::new("redis-server").args(arguments).arg(port.to_string()).stdout(Stdio::null()).spawn();
         Ok(Self { process: process.context("redis-server is installed (apt-get install redis-server)")?, port })
