@@ -82,7 +82,7 @@ pub fn on_error(cluster: &Arc<WsCluster>, error: &ReconcileError, context: &Arc<
 async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, ReconcileError> {
     let (cluster, began) = (context.observer.freshest(stored), Instant::now());
     let mut observed = context.observe(&cluster).await?;
-    let looked = began.elapsed();
+    let looked = Instant::now();
     let plan = plan::plan(&cluster, &observed, &context.defaults)?;
     if !plan.is_empty() {
         tracing::info!(cluster = cluster.name_any(), namespace = cluster.namespace(), plan = plan.summary(), "plan");
@@ -96,7 +96,7 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
     }
     let refusals = writer.objects(&namespace, &plan.writes, &observed, known).await?;
     writer.removals(&namespace, &plan.removals, &observed, known).await?;
-    let written = began.elapsed();
+    let written = Instant::now();
     let plan = if refusals.is_empty() {
         plan
     } else {
@@ -104,7 +104,7 @@ async fn turn(stored: &Arc<WsCluster>, context: &Context) -> Result<Duration, Re
         plan::plan(&cluster, &observed, &context.defaults)?
     };
     context.conclude(&cluster, &plan, version.as_deref()).await?;
-    tell_if_slow(&cluster, [looked, written - looked, began.elapsed() - written]);
+    tell_if_slow(&cluster, [looked.duration_since(began), written.duration_since(looked), written.elapsed()]);
     if refusals.is_empty() { Ok(plan.requeue) } else { Err(ReconcileError::Refused(refusals)) }
 }
 

@@ -116,8 +116,9 @@ struct Release(Option<Vec<Arc<Inbox>>>);
 
 impl Drop for Release {
     fn drop(&mut self) {
-        let held = HELD.replace(self.0.take()).unwrap_or_default();
-        held.iter().for_each(|inbox| inbox.wake());
+        for inbox in HELD.replace(self.0.take()).unwrap_or_default() {
+            inbox.wake();
+        }
     }
 }
 

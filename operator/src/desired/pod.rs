@@ -125,10 +125,11 @@ fn container(wanted: &Wanted<'_>) -> Value {
             {"name": PEER, "containerPort": PEER_PORT, "protocol": "TCP"},
         ],
         "resources": gateway.resources,
-        "startupProbe": probe("/livez", 1, 60),
-        // Killing a gateway drops its sessions: it must be stuck for a minute first.
-        "livenessProbe": probe("/livez", 10, 6),
-        "readinessProbe": probe("/readyz", READINESS_PERIOD_SECONDS, 2),
+        "startupProbe": probe("/livez", 1, 2, 60),
+        // Killing a gateway drops its sessions: it must be stuck for a minute first. One that answers late, because its
+        // node has no CPU left, is not stuck.
+        "livenessProbe": probe("/livez", 10, 10, 6),
+        "readinessProbe": probe("/readyz", READINESS_PERIOD_SECONDS, 2, 2),
         "lifecycle": {"preStop": {"exec": {"command": [PROGRAM, "drain"]}}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -193,11 +194,11 @@ fn environment(wanted: &Wanted<'_>) -> Vec<Value> {
     own.into_iter().chain(api_keys).chain(wanted.spec.gateway.env.iter().map(|variable| json!(variable))).collect()
 }
 
-fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Value {
+fn probe(path: &str, period_seconds: i32, timeout_seconds: i32, failure_threshold: i32) -> Value {
     json!({
         "httpGet": {"path": path, "port": "admin"},
         "periodSeconds": period_seconds,
-        "timeoutSeconds": 2,
+        "timeoutSeconds": timeout_seconds,
         "failureThreshold": failure_threshold,
     })
 }

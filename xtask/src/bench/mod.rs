@@ -13,6 +13,7 @@ mod scenario;
 mod stage;
 mod subject;
 mod table;
+mod told;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -67,6 +67,8 @@ const SESSIONS: &[Column] = &[
     ("stayedWorstP99Ms", "worst message of those that stayed, p99 ms", 0),
     ("peakReconnectsPerSecond", "peak reconnects/s", 0),
     ("changeSeconds", "change, s", 0),
+    ("writes", "the operator's writes meanwhile", 0),
+    ("turnP99Ms", "its turns' p99 ms", 0),
 ];
 const COMPONENTS: &[Column] = &[
     ("gatewaysRestMegabytes", "gateways, all connected", 0),

@@ -19,6 +19,7 @@ use plan::Change;
 pub(crate) use plan::{Plan, image};
 use watch::Watch;
 
+use super::told;
 use crate::site::{Site, on_testbed};
 use crate::workspace::{root, target};
 
@@ -82,6 +83,8 @@ async fn through(plan: &Plan, cluster: &Cluster, client: &Client, fleet: &Fleet)
     turn(plan, &probes, "deliver to every room").await?;
     let rest = watch.now().await;
 
+    let operator = told::leader(client).await?;
+    let before = told::ask(client, &operator).await?;
     let began = Instant::now();
     let what = match plan.change {
         Change::Upgrade => "change the gateways' image while messages flow",
@@ -89,11 +92,12 @@ async fn through(plan: &Plan, cluster: &Cluster, client: &Client, fleet: &Fleet)
     };
     follow(&probes, what, plan.drain_time() + 10 * MINUTE, |_| false, change(plan, fleet)).await?;
     let change_seconds = began.elapsed().as_secs_f64();
+    let operator = told::ask(client, &operator).await? - &before;
 
     turn(plan, &probes, "deliver to every room once more").await?;
     let report = during("stop publishing and let everything arrive", probes.finish()).await?;
     probes.delete(2 * MINUTE).await?;
-    Ok(Outcome { report, change_seconds, rest, most: watch.most() })
+    Ok(Outcome { report, change_seconds, operator, rest, most: watch.most() })
 }
 
 /// Shows how far the probes are until it is as wanted, or until the work is done.

@@ -5,6 +5,7 @@ use wscluster_probe::{Report, Verdict};
 use super::plan::{Change, Plan};
 use super::watch::{Memory, Sample};
 use crate::bench::stage::Figures;
+use crate::bench::told::Told;
 
 /// What happened.
 pub(crate) struct Outcome {
@@ -12,6 +13,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     /// From the change to its end.
     pub(crate) change_seconds: f64,
+    /// What the operator did meanwhile.
+    pub(crate) operator: Told,
     /// With all sessions connected, before the change.
     pub(crate) rest: Sample,
     /// The most over the whole run.
@@ -62,6 +65,8 @@ impl Outcome {
             ("stayedWorstP99Ms", stayed.map_or(0.0, |spread| spread.p99 as f64)),
             ("peakReconnectsPerSecond", report.peak_reconnects_per_second as f64),
             ("changeSeconds", self.change_seconds),
+            ("writes", self.operator.writes),
+            ("turnP99Ms", self.operator.turn(0.99) * 1000.0),
             ("runSeconds", report.duration_seconds),
         ];
         figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -109,7 +114,13 @@ mod tests {
         let mut report = Recorder::new(10, Rooms::new("r", 1)).report(1.0, 0.0);
         report.moves = Moves { total: 10, mean: 1.0, max: 1 };
         change(&mut report);
-        Outcome { report, change_seconds: 1.0, rest: Sample::default(), most: Sample::default() }
+        Outcome {
+            report,
+            change_seconds: 1.0,
+            operator: Told::default(),
+            rest: Sample::default(),
+            most: Sample::default(),
+        }
     }
 
     fn broken(change: Change, of: &Outcome) -> Vec<String> {

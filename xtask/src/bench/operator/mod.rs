@@ -1,15 +1,12 @@
 //! What many WsClusters cost the operator: its turns, its writes and its memory, while they are made, left alone and changed, and
 //! when the operator itself is replaced.
 
-mod told;
-
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use http::Request;
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
 use serde_json::json;
 use wscluster_crds::WsCluster;
 use wscluster_tests::cluster::Cluster;
@@ -21,15 +18,11 @@ use super::results::Results;
 use super::scenario::Scenario;
 use super::stage::Figures;
 use super::subject::Subject;
+use super::told::{self, SYSTEM, Told};
 use crate::site::{Site, on_testbed};
 use crate::workspace::root;
-use told::Told;
 
 const NAMESPACE: &str = "wscluster-bench-many";
-const SYSTEM: &str = "wscluster-system";
-const OPERATOR: &str = "app.kubernetes.io/name=wscluster-operator";
-/// The operator's HTTP port.
-const PORT: u16 = 9091;
 /// How long nothing is done to the clusters: two rounds of what the operator looks at by itself.
 const QUIET: Duration = Duration::from_mins(1);
 const WITHIN: Duration = Duration::from_mins(10);
@@ -99,7 +92,7 @@ impl Many {
         fleet::delete_namespace(&self.client, NAMESPACE, WITHIN).await?; // what an interrupted run may have left
         fleet::create_namespace(&self.client, NAMESPACE).await?;
         fleet::apply_file(&self.client, NAMESPACE, &root().join("examples/redis.yaml")).await?;
-        let pod = self.operator().await?;
+        let pod = told::leader(&self.client).await?;
 
         let made = self.phase(MADE, &pod, self.make()).await?;
         let quiet = async {
@@ -114,10 +107,10 @@ impl Many {
 
     /// Does the work, and says what the operator did meanwhile.
     async fn phase(&self, name: &str, pod: &str, work: impl Future<Output = Result<()>>) -> Result<Figures> {
-        let (before, began) = (self.told(pod).await?, Instant::now());
+        let (before, began) = (told::ask(&self.client, pod).await?, Instant::now());
         during(name, work).await?;
         let seconds = began.elapsed().as_secs_f64();
-        Ok(self.figures(&(self.told(pod).await? - &before), seconds))
+        Ok(self.figures(&(told::ask(&self.client, pod).await? - &before), seconds))
     }
 
     fn figures(&self, told: &Told, seconds: f64) -> Figures {
@@ -171,11 +164,11 @@ impl Many {
         let step = Step::start(REPLACED, None);
         pods.delete(pod, &DeleteParams::default()).await?;
         let successor = until(Deadline::after(WITHIN), "another operator leads", || async {
-            Ok(self.operator().await.ok().filter(|name| name != pod))
+            Ok(told::leader(&self.client).await.ok().filter(|name| name != pod))
         })
         .await?;
         let told = until(Deadline::after(WITHIN), "it has looked at every WsCluster", || async {
-            let told = self.told(&successor).await?;
+            let told = told::ask(&self.client, &successor).await?;
             Ok((told.turns() >= f64::from(self.clusters)).then_some(told))
         })
         .await?;
@@ -195,27 +188,6 @@ impl Many {
             Ok((settled == self.clusters as usize).then_some(()))
         })
         .await
-    }
-
-    /// The pod of the operator that leads.
-    async fn operator(&self) -> Result<String> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
-        for pod in pods.list(&ListParams::default().labels(OPERATOR)).await?.items {
-            let name = pod.name_any();
-            let gone = fleet::is_terminating(&pod);
-            if !gone && self.told(&name).await.is_ok_and(|told| told.leads) {
-                return Ok(name);
-            }
-        }
-        bail!("no operator leads")
-    }
-
-    async fn told(&self, pod: &str) -> Result<Told> {
-        let uri = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:{PORT}/proxy/metrics");
-        let text = self.client.request_text(Request::get(uri).body(Vec::new())?).await?;
-        let told = Told::parse(&text);
-        ensure!(told.turns() > 0.0 || text.contains("wscluster_operator"), "{pod} has no metrics of an operator");
-        Ok(told)
     }
 }
 

@@ -1,22 +1,56 @@
-//! What an operator's metrics say of its work. Pure.
+//! What an operator's metrics say of its work.
 
 use std::collections::BTreeMap;
 use std::ops::Sub;
 
+use anyhow::{Result, bail, ensure};
+use http::Request;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use wscluster_tests::fleet;
+
+/// The namespace of the operator.
+pub(crate) const SYSTEM: &str = "wscluster-system";
+const OPERATOR: &str = "app.kubernetes.io/name=wscluster-operator";
+/// The operator's HTTP port.
+const PORT: u16 = 9091;
+
+/// The pod of the operator that leads.
+pub(crate) async fn leader(client: &Client) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
+    for pod in pods.list(&ListParams::default().labels(OPERATOR)).await?.items {
+        let name = pod.name_any();
+        if !fleet::is_terminating(&pod) && ask(client, &name).await.is_ok_and(|told| told.leads) {
+            return Ok(name);
+        }
+    }
+    bail!("no operator leads")
+}
+
+/// What the operator in a pod tells now.
+pub(crate) async fn ask(client: &Client, pod: &str) -> Result<Told> {
+    let uri = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:{PORT}/proxy/metrics");
+    let text = client.request_text(Request::get(uri).body(Vec::new())?).await?;
+    let told = Told::parse(&text);
+    ensure!(told.turns() > 0.0 || text.contains("wscluster_operator"), "{pod} has no metrics of an operator");
+    Ok(told)
+}
+
 /// Turns by the time that they took, and writes, since the operator began.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Turns that took no longer than so many seconds, in text as the metric has it.
     turns: BTreeMap<String, f64>,
     /// Writes to the API server.
-    pub(super) writes: f64,
+    pub(crate) writes: f64,
     /// Whether it leads.
-    pub(super) leads: bool,
+    pub(crate) leads: bool,
 }
 
 impl Told {
     /// Reads the metrics, in Prometheus' text format.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut told = Self::default();
         for line in text.lines() {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
@@ -33,12 +67,12 @@ impl Told {
     }
 
     /// How many.
-    pub(super) fn turns(&self) -> f64 {
+    pub(crate) fn turns(&self) -> f64 {
         self.turns.get("+Inf").copied().unwrap_or(0.0)
     }
 
     /// How long the given share of the turns takes at most, in seconds: linear within a bucket, as Prometheus has it.
-    pub(super) fn turn(&self, share: f64) -> f64 {
+    pub(crate) fn turn(&self, share: f64) -> f64 {
         let mut buckets: Vec<(f64, f64)> =
             self.turns.iter().map(|(le, count)| (le.parse().unwrap_or(f64::INFINITY), *count)).collect();
         buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
