@@ -361,7 +361,8 @@ mod tests {
             let (lane, a) = followed();
             let (mut entries, mut notifications) = (0, 0);
             // What was sent, and up to where the room was read once Redis has done it.
-            let (mut write, mut read): (Option<(Hand<'_>, Option<u64>)>, Option<(Hand<'_>, u64)>) = (None, None);
+            let mut write: Option<(Hand<'_>, Option<u64>)> = None;
+            let mut read: Option<(Hand<'_>, u64)> = None;
             let mut delivered = 0;
             let mut deliver = |hand: Hand<'_>, up_to: u64| {
                 for (room, watch) in hand.rooms() {
