@@ -55,7 +55,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Arc::default(),
             reconciles: Family::default(),
-            durations: Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]),
+            durations: Histogram::new([0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0]),
             writes: Family::default(),
             watch_errors: Family::default(),
             leader: Gauge::default(),

@@ -57,7 +57,7 @@ async fn write(inner: &Arc<Inner>, lane: usize, batch: &mut Vec<Append>) {
     span.count("db.operation.batch.size", batch.len());
     let mut results = inner.servers.many(Way::Commands, commands).await;
     drop(span);
-    let mut read = xread.read(results.split_off(writing));
+    let mut read = xread.read(results.split_off(writing.min(results.len())));
     let mut results = results.into_iter();
     inner.feed.together(&mut || {
         let mut written = HashMap::new();
