@@ -159,3 +159,44 @@ impl Inbox {
         self.load.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// An inbox, and what its thread would poll.
+    fn inbox() -> (Arc<Inbox>, mio::Poll) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        (Inbox::new(0, waker), poll)
+    }
+
+    /// Whether the thread would have been woken since this was asked last.
+    fn woken(poll: &mut mio::Poll) -> bool {
+        let mut events = mio::Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        !events.is_empty()
+    }
+
+    #[test]
+    fn a_thread_is_woken_for_the_first_command_and_in_together_at_the_end() {
+        let ((inbox, mut poll), (other, mut other_poll)) = (inbox(), inbox());
+        inbox.send(Command::Stop);
+        assert!(woken(&mut poll));
+        inbox.send(Command::Stop);
+        assert!(!woken(&mut poll), "it has not taken the first");
+        inbox.take(&mut Vec::new());
+        together(|| {
+            inbox.send(Command::Stop);
+            together(|| other.send(Command::Stop));
+            assert!(woken(&mut other_poll) && !woken(&mut poll), "the inner one ends first");
+            inbox.send(Command::Stop);
+            assert!(!woken(&mut poll));
+        });
+        assert!(woken(&mut poll));
+        let mut taken = Vec::new();
+        inbox.take(&mut taken);
+        assert_eq!(taken.len(), 2);
+    }
+}
