@@ -371,6 +371,17 @@ async fn notifications_that_were_switched_off_are_noticed_and_switched_on_again(
 }
 
 #[tokio::test]
+async fn the_setting_is_looked_at_also_where_nothing_is_written() {
+    let server = RedisServer::start(&[]).await;
+    let world = on_redis(&server).await;
+    mode(&world, Mode::Notifications).await;
+    // A sweep finds nothing here that could make anybody doubt.
+    server.command(&["CONFIG", "SET", "notify-keyspace-events", ""]).await;
+    let on = async { while !server.command(&["CONFIG", "GET", "notify-keyspace-events"]).await.contains('K') {} };
+    tokio::time::timeout(PATIENCE, on).await.expect("still off");
+}
+
+#[tokio::test]
 async fn a_plain_xadd_by_anybody_is_fed() {
     let server = RedisServer::start(&[]).await;
     let world = on_redis(&server).await;
