@@ -23,7 +23,7 @@ use crate::room::RoomId;
 use crate::session::Session;
 use crate::shard::{Full, Place};
 use crate::shared::Shared;
-use crate::socket::{self, Stream};
+use crate::socket::{self, Opening, Stream, Withhold, Withholding};
 
 /// Why a handshake was refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,9 @@ async fn answer(
             span.answered(StatusCode::SWITCHING_PROTOCOLS, "");
             let response = switching(&wish);
             let upgrade = hyper::upgrade::on(&mut request);
+            if let Some(withhold) = request.extensions().get::<Withhold>() {
+                withhold.answer();
+            }
             tokio::spawn(serve(Arc::clone(shared), wish, known, place.through(via), upgrade));
             response
         }
@@ -338,8 +341,9 @@ fn switching(wish: &Wish) -> Response {
 /// Takes the socket out of HTTP and gives it to a shard.
 async fn serve(shared: Arc<Shared>, wish: Wish, client: Client, place: Place, upgrade: hyper::upgrade::OnUpgrade) {
     let Ok(upgraded) = upgrade.await else { return };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Stream<TcpStream>>>() else { return };
-    let Ok(stream) = parts.io.into_inner().try_map(TcpStream::into_std) else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Withholding<Stream<TcpStream>>>>() else { return };
+    let (stream, answer) = parts.io.into_inner().into_parts();
+    let Ok(stream) = stream.try_map(TcpStream::into_std) else { return };
     // 128 random bits: a session's id is not guessable.
     let session =
         Session::new(rand::random(), wish.protocol, wish.rooms, &shared.config(), clock::now(), rand::random());
@@ -348,7 +352,7 @@ async fn serve(shared: Arc<Shared>, wish: Wish, client: Client, place: Place, up
         Client::Known(identity) => session.with_identity(identity),
         Client::Shows(token) => session.with_token(token),
     };
-    socket::begin(&shared, stream, session, place, parts.read_buf);
+    socket::begin(&shared, stream, Opening { session, answer, read: parts.read_buf }, place);
 }
 
 #[cfg(test)]

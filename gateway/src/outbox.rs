@@ -105,6 +105,15 @@ pub enum Progress {
 }
 
 impl Outbox {
+    /// One in which something is begun: its rest is written before everything else, and never dropped.
+    pub fn begun(rest: Bytes) -> Self {
+        let mut outbox = Self { begun: !rest.is_empty(), ..Self::default() };
+        if outbox.begun {
+            outbox.push(rest, Kind::Answer);
+        }
+        outbox
+    }
+
     /// Bytes that wait, those of replays not counted.
     pub fn live_bytes(&self) -> usize {
         self.live
@@ -292,6 +301,20 @@ mod tests {
         outbox.push_urgent(bytes("B"));
         outbox.drop_all();
         assert!(outbox.is_empty() && outbox.bytes() == 0);
+    }
+
+    #[test]
+    fn what_is_begun_elsewhere_is_written_first_and_never_dropped() {
+        let mut outbox = Outbox::begun(bytes("HTTP"));
+        outbox.push(bytes("dropped"), Kind::Answer);
+        outbox.push_urgent(bytes("PING"));
+        outbox.drop_all();
+        outbox.push_urgent(bytes("PONG"));
+        assert_eq!(write(&mut outbox, &[99, 99]).0, b"HTTPPONG");
+        let mut outbox = Outbox::begun(Bytes::new());
+        outbox.push(bytes("dropped"), Kind::Answer);
+        outbox.drop_all();
+        assert!(outbox.is_empty());
     }
 
     #[test]

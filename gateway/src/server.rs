@@ -11,13 +11,13 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use crate::api;
 use crate::proxy_protocol;
 use crate::routes;
 use crate::shared::{Parts, Shared};
-use crate::socket::{Item, Stream};
+use crate::socket::{Item, Stream, Withhold, Withholding};
 use crate::tls::{self, Mode};
 
 /// How long connections have to end after the gateway was told to stop.
@@ -116,6 +116,12 @@ async fn serve_tcp(listener: TcpListener, router: Router, clients: Option<Arc<Sh
                 tokio::spawn(async move {
                     let Some((stream, peer)) = greet(stream, peer, clients.as_deref()).await else { return };
                     let Ok(service) = make.call(peer).await;
+                    let withhold = Withhold::default();
+                    let stream = Withholding::new(stream, withhold.clone());
+                    let service = service.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+                        request.extensions_mut().insert(withhold.clone());
+                        request
+                    });
                     serve_http(stream, service, stop).await;
                 });
             }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::affinity::wire::Via;
 use crate::clock::Millis;
+use crate::drain::Told;
 use crate::outbox::Budget;
 use crate::protocol::Protocol;
 use crate::socket::{Command, Inbox, Item};
@@ -36,8 +37,8 @@ pub struct Connection {
     pub opened_at: Millis,
     /// Bytes that wait for it.
     pub bytes: AtomicUsize,
-    /// It was told to move.
-    pub noticed: AtomicBool,
+    /// Whether it was told to move, and when.
+    pub told: Told,
     /// The shard that serves it.
     pub inbox: Arc<Inbox>,
     /// Its place in that shard; the shard's own.
@@ -157,7 +158,7 @@ impl Connections {
             protocol,
             opened_at: now,
             bytes: AtomicUsize::new(0),
-            noticed: AtomicBool::new(false),
+            told: Told::default(),
             inbox,
             slot: AtomicU32::new(UNSERVED),
             shedding: AtomicBool::new(false),

@@ -19,7 +19,7 @@ use super::splice::Splice;
 use super::wire;
 use crate::clock;
 use crate::shared::Shared;
-use crate::socket::Stream;
+use crate::socket::{Stream, Withholding};
 
 /// Takes the handshake of a client to its owner. An error: it is to be served here.
 pub async fn forward(
@@ -71,9 +71,11 @@ async fn join(
 ) {
     let Some((owner, from_owner)) = answer.connection().await else { return };
     let Ok(upgraded) = upgrade.await else { return };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Stream<TcpStream>>>() else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Withholding<Stream<TcpStream>>>>() else { return };
     let to_mio = |socket: TcpStream| socket.into_std().map(mio::net::TcpStream::from_std);
-    let Ok(client) = parts.io.into_inner().try_map(to_mio) else { return };
+    // Nothing was withheld: the answer is the owner's.
+    let (client, _) = parts.io.into_inner().into_parts();
+    let Ok(client) = client.try_map(to_mio) else { return };
     shared.affinity.forwards.add(&forward);
     let from_client = parts.read_buf.to_vec();
     shared.affinity.splicers.add(Splice { client, owner, from_client, from_owner, forward, seat });

@@ -11,6 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::peers::Peer;
 use super::splice::{self, Inbox};
 use crate::clock::Millis;
+use crate::drain::Told;
 
 /// A connection that is forwarded.
 pub struct Forward {
@@ -20,6 +21,8 @@ pub struct Forward {
     pub owner: Peer,
     /// When it was opened.
     pub opened_at: Millis,
+    /// When its client was told to move, if its word says so.
+    pub told: Told,
     word: AtomicU8,
     ask_again_at: AtomicU64,
     forced: AtomicBool,
@@ -78,6 +81,7 @@ impl Forwards {
             id: rand::random(),
             owner,
             opened_at: now,
+            told: Told::default(),
             word: AtomicU8::new(Word::Untold as u8),
             ask_again_at: AtomicU64::new(0),
             forced: AtomicBool::new(false),

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
@@ -12,7 +11,7 @@ use super::ask::Question;
 use super::forwards::Forward;
 use super::peers::Peer;
 use super::wire::{self, Addressee, Obeyed, Order, Say};
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
 use crate::shard::Connections;
 
 /// Sessions that one order names.
@@ -76,8 +75,8 @@ pub fn obey(connections: &Connections, draining: bool, from: &str, order: &Order
         }
         let Some(addressee) = wanted.remove(&via.forward) else { continue };
         let news = match order.say {
-            Say::Drain { .. } => !connection.noticed.swap(true, Relaxed),
-            Say::DrainCancelled => !draining && connection.noticed.swap(false, Relaxed),
+            Say::Drain { .. } => connection.told.set(clock::now()),
+            Say::DrainCancelled => !draining && connection.told.clear(),
             Say::DrainForced | Say::GoingAway => true,
         };
         if news {
@@ -91,6 +90,7 @@ pub fn obey(connections: &Connections, draining: bool, from: &str, order: &Order
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
     use crate::affinity::forwards::Forwards;
@@ -150,8 +150,8 @@ mod tests {
         let one = world.connect(Some(("f", 1)));
         let others = [world.connect(Some(("g", 1))), world.connect(None), world.connect(Some(("f", 2)))];
         assert_eq!(world.obey(false, DRAIN, &[1, 99]), (vec![1], 1));
-        assert!(one.noticed.load(Relaxed));
-        assert!(others.iter().all(|other| !other.noticed.load(Relaxed)));
+        assert!(one.told.is_set());
+        assert!(others.iter().all(|other| !other.told.is_set()));
         assert_eq!(world.obey(false, DRAIN, &[1, 2]), (vec![1, 2], 1), "who was told is not told again");
         assert_eq!(world.obey(false, Say::DrainCancelled, &[1]), (vec![1], 1));
         assert_eq!(world.obey(false, Say::DrainCancelled, &[1]), (vec![1], 0));

@@ -35,6 +35,17 @@ impl Drain {
         all.into_iter().flatten().filter(|forward| forward.waits(now)).collect()
     }
 
+    /// Those among them who are being told, or were a short while ago.
+    pub(super) fn moving_elsewhere(&self, now: Millis) -> usize {
+        let moves = |forward: &Arc<Forward>| match forward.word() {
+            Word::Untold => false,
+            Word::Asked => true,
+            Word::Told => forward.told.is_recent(now),
+        };
+        let all = self.affinity.get().map(|affinity| affinity.forwards.all());
+        all.into_iter().flatten().filter(moves).count()
+    }
+
     /// Has owners tell sessions to move.
     pub(super) fn tell_elsewhere(self: &Arc<Self>, number: u64, turns: Vec<Turn>, deadline_ms: Millis) {
         let Some(affinity) = self.affinity.get() else { return };
@@ -62,6 +73,7 @@ impl Drain {
                 run.untold();
                 continue;
             }
+            forward.told.set(clock::now());
             forward.set_word(Word::Told);
             self.metrics.drain_noticed();
             if forward.has_ended() {

@@ -6,6 +6,7 @@ pub mod pace;
 mod report;
 mod run;
 mod status;
+mod uptake;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +28,7 @@ use pace::Terms;
 use report::Line;
 use run::{Notice, Run};
 pub use status::{Exiting, Phase, Status, Wish};
+pub use uptake::Told;
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -130,7 +132,7 @@ impl Drain {
                 let mut span = std::mem::take(&mut *self.span.lock());
                 span.set("wscluster.drain.cancelled", true);
                 tracing::info!(connections = self.connections.len(), "drain cancelled");
-                let told = |connection: &Arc<Connection>| connection.noticed.swap(false, Relaxed);
+                let told = |connection: &Arc<Connection>| connection.told.clear();
                 self.connections
                     .all()
                     .iter()
@@ -181,7 +183,7 @@ impl Drain {
             if reason == "drain_forced" {
                 run.forced();
                 self.metrics.drain_forced();
-            } else if connection.noticed.load(Relaxed) && reason != "shutdown" {
+            } else if connection.told.is_set() && reason != "shutdown" {
                 run.moved();
                 self.metrics.drain_moved();
             }
@@ -215,10 +217,11 @@ impl Drain {
             self.force_elsewhere(run.deadline(), now);
             return true;
         }
-        let waits = |each: &Arc<Connection>| each.is_served() && !each.noticed.load(Relaxed);
+        let waits = |each: &Arc<Connection>| each.is_served() && !each.told.is_set();
+        let moving = connections.iter().filter(|each| each.told.is_recent(now)).count() + self.moving_elsewhere(now);
         let here = connections.into_iter().filter(waits).map(Waiting::Here);
         let mut waiting: Vec<_> = here.chain(self.waiting_elsewhere(now).into_iter().map(Waiting::Elsewhere)).collect();
-        let (granted, notice) = run.grant(waiting.len(), now);
+        let (granted, notice) = run.grant(waiting.len(), moving, now);
         // In the order in which they came, so that nobody waits behind those who come late.
         if granted > 0 && granted < waiting.len() {
             waiting.select_nth_unstable_by_key(granted, Waiting::came);
@@ -235,7 +238,7 @@ impl Drain {
     }
 
     fn notice(&self, connection: &Connection, Notice { most_delay, deadline_ms }: Notice) -> Item {
-        connection.noticed.store(true, Relaxed);
+        connection.told.set(clock::now());
         self.metrics.drain_noticed();
         Item::Drain { retry_after_ms: rand::random_range(0..=most_delay), deadline_ms }
     }
@@ -255,10 +258,10 @@ impl Drain {
     fn log(&self) {
         let (status, now) = (self.status(), clock::now());
         let line = self.run.lock().as_mut().and_then(|run| run.report.line(&status, now));
-        let Status { remaining, moved, forced, .. } = status;
+        let Status { remaining, moving, moved, forced, .. } = status;
         let seconds = now.saturating_sub(status.started_at.unwrap_or(now)) as f64 / 1000.0;
         match line {
-            Some(Line::Progress) => tracing::info!(remaining, moved, forced, seconds, "drain goes on"),
+            Some(Line::Progress) => tracing::info!(remaining, moving, moved, forced, seconds, "drain goes on"),
             Some(Line::End) => {
                 let mut span = std::mem::take(&mut *self.span.lock());
                 span.count("wscluster.drain.remaining", remaining);

@@ -51,6 +51,7 @@ mod tests {
             state,
             remaining: 1,
             noticed: 0,
+            moving: 0,
             moved: 0,
             forced: 0,
             rate: 0.0,

@@ -27,11 +27,15 @@ pub struct Status {
     /// Connections that were told to move so far.
     #[serde(default)]
     pub noticed: u64,
+    /// Connections among them that were told in the last seconds: they are on their way. Never more than have left in five
+    /// seconds, or 100: a drain is no faster than others take its clients in, while it has time.
+    #[serde(default)]
+    pub moving: usize,
     /// Connections that have left after they were told to.
     pub moved: u64,
     /// Connections that were closed at the deadline.
     pub forced: u64,
-    /// Connections per second that are told to move now; 0 while nobody is left or it waits for load balancers.
+    /// Connections per second that are told to move now if others take them in; 0 while nobody is left or it waits for load balancers.
     #[serde(default)]
     pub rate: f64,
     /// The process was told to exit: the drain cannot be cancelled.
@@ -67,6 +71,7 @@ impl Status {
             state: Phase::Running,
             remaining,
             noticed: 0,
+            moving: 0,
             moved: 0,
             forced: 0,
             rate: 0.0,

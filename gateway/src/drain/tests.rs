@@ -49,7 +49,7 @@ impl World {
     }
 
     fn noticed(&self) -> usize {
-        self.clients.iter().filter(|each| each.noticed.load(Relaxed)).count()
+        self.clients.iter().filter(|each| each.told.is_set()).count()
     }
 }
 

@@ -22,15 +22,32 @@ pub struct Adoption {
 
 /// What a connection brings along.
 pub(super) enum Carried {
-    /// A new session, and bytes that came with the handshake.
-    New(Box<Session>, Bytes),
+    /// A new session.
+    New(Box<Opening>),
     /// A session that goes on.
     Frozen(Box<Frozen>),
 }
 
-/// Serves a new connection. `read` are bytes that came after its handshake.
-pub(crate) fn begin(shared: &Arc<Shared>, stream: Stream<TcpStream>, session: Session, place: Place, read: Bytes) {
-    give(shared, stream, place, Carried::New(Box::new(session), read));
+/// A session that begins.
+pub(crate) struct Opening {
+    pub(crate) session: Session,
+    /// The answer to its handshake, still to be sent.
+    pub(crate) answer: Bytes,
+    /// What came after its handshake.
+    pub(crate) read: Bytes,
+}
+
+#[cfg(test)]
+impl From<Session> for Opening {
+    /// One whose handshake was answered.
+    fn from(session: Session) -> Self {
+        Self { session, answer: Bytes::new(), read: Bytes::new() }
+    }
+}
+
+/// Serves a new connection.
+pub(crate) fn begin(shared: &Arc<Shared>, stream: Stream<TcpStream>, opening: Opening, place: Place) {
+    give(shared, stream, place, Carried::New(Box::new(opening)));
 }
 
 /// Carries a connection on.
@@ -42,7 +59,7 @@ pub fn carry_on(shared: &Arc<Shared>, frozen: Frozen, stream: TcpStream, place: 
 fn give(shared: &Arc<Shared>, stream: Stream<TcpStream>, place: Place, carried: Carried) {
     let inbox = shared.shards.choose();
     let session = match &carried {
-        Carried::New(session, _) => &**session,
+        Carried::New(opening) => &opening.session,
         Carried::Frozen(frozen) => &frozen.session,
     };
     let protocol = session.protocol;

@@ -21,6 +21,7 @@ mod tests;
 #[cfg(test)]
 mod tls_tests;
 mod wheel;
+mod withheld;
 mod worker;
 
 use std::io;
@@ -31,13 +32,14 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub(crate) use adopt::begin;
 pub use adopt::{Adoption, carry_on};
+pub(crate) use adopt::{Opening, begin};
 pub use freeze::Frozen;
 pub(crate) use inbox::together;
 pub use inbox::{Command, Inbox, Item};
 pub(crate) use stream::Stream;
 pub(crate) use stream_tokio::NotWaiting;
+pub(crate) use withheld::{Withhold, Withholding};
 
 use crate::shared::Shared;
 use worker::Worker;

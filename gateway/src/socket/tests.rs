@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -138,7 +137,7 @@ impl Client {
         let protocol = if raw { Protocol::Raw } else { Protocol::V1 };
         let rooms = if raw { vec![RoomId::parse(&room(number)).unwrap()] } else { Vec::new() };
         let session = Session::new(number as u128, protocol, rooms, &shared.config(), clock::now(), 0.5);
-        begin(shared, served.into(), session, place, Bytes::new());
+        begin(shared, served.into(), session.into(), place);
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
         Self { state, number, socket, rest: Vec::new(), seen: HashMap::new(), answered: false }
     }

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,7 +38,7 @@ fn gateway() -> Arc<Shared> {
 fn serve(shared: &Arc<Shared>, number: u128, stream: Stream<TcpStream>) {
     let place = shared.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 10, 0).ok().unwrap();
     let session = Session::new(number, Protocol::V1, vec![], &shared.config(), clock::now(), 0.5);
-    begin(shared, stream.try_map(TcpStream::into_std).unwrap(), session, place, Bytes::new());
+    begin(shared, stream.try_map(TcpStream::into_std).unwrap(), session.into(), place);
 }
 
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(client: &mut WebSocketStream<S>, frame: Value, answer: &str) {

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::adopt::{Adoption, Carried};
+use super::adopt::{Adoption, Carried, Opening};
 use super::connection::Conn;
 use super::context::Context;
 use super::freeze::Frozen;
@@ -233,9 +233,10 @@ impl Worker {
         }
         handle.slot.store(slot, Release);
         let connection = match carried {
-            Carried::New(session, read) => {
-                let parts = (Decoder::default(), Outbox::default());
-                let connection = self.connections.insert(Conn::new(stream, slot, handle, *session, parts));
+            Carried::New(opening) => {
+                let Opening { session, answer, read } = *opening;
+                let parts = (Decoder::default(), Outbox::begun(answer));
+                let connection = self.connections.insert(Conn::new(stream, slot, handle, session, parts));
                 let node = connection.handle.welcomed_by(&self.cx.shared.node);
                 connection.step(Event::Opened { node }, &mut self.cx);
                 if let Some(item) = self.cx.shared.drain.arrived(&connection.handle) {

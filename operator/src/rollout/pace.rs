@@ -27,12 +27,13 @@ pub fn pace(wish: &Wish, now: Timestamp, draining: &[&Pod], takers: &[&Pod]) -> 
     Pace { fleet, shares: shares(fleet, &weights) }
 }
 
-/// No faster than lets the timeout be met, with half of it kept for stragglers: a fleet that has time makes no storm. And
-/// no faster than the takers can take, unless the deadline would cut sessions off.
+/// No faster than lets the timeout be met, with half of it kept for stragglers: a fleet that has time makes no storm. What is
+/// left after that is spread over a half of the rest: gateways are late where the takers did not take their sessions in, and
+/// would not take them all at once either. And no faster than the takers can take, unless the deadline would cut sessions off.
 fn auto(wish: &Wish, left: f64, remaining: f64, takers: &[&Pod]) -> u32 {
     let half = wish.timeout_seconds.max(2) as f64 / 2.0;
-    let in_time = (remaining / left.clamp(1.0, half)).max(AT_LEAST);
     let by_the_deadline = remaining / (left + half / 2.0).clamp(1.0, 2.0 * half);
+    let in_time = if left > 0.0 { remaining / left.clamp(1.0, half) } else { by_the_deadline }.max(AT_LEAST);
     let count = takers.len() as f64;
     let free: f64 = wish.max_connections as f64 * count - weights(takers).iter().sum::<f64>();
     let with_ease = count * f64::from(wish.handshakes_per_second) / 2.0;
@@ -114,7 +115,9 @@ mod tests {
     #[test]
     fn one_that_is_late_hurries_but_asks_no_more_than_the_takers_can_take() {
         let takers = [pod(0, 0)];
-        assert_eq!(at(&wish(), &[pod(30_000, 160)], &takers).fleet, 1000);
+        assert_eq!(at(&wish(), &[pod(30_000, 150)], &takers).fleet, 1000);
+        assert_eq!(at(&wish(), &[pod(30_000, 160)], &takers).fleet, 400, "within three quarters of the time");
+        assert_eq!(at(&wish(), &[pod(30_000, 200)], &takers).fleet, 858);
         assert_eq!(at(&wish(), &[pod(30_000, 300)], &takers).fleet, 30_000, "the deadline would cut them off");
     }
 

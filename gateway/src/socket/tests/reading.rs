@@ -30,7 +30,7 @@ impl Slow {
         socket2::SockRef::from(&served).set_send_buffer_size(8192).unwrap();
         let place = gateway.connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000, 0).ok().unwrap();
         let session = Session::new(number, Protocol::V1, Vec::new(), &gateway.config(), clock::now(), 0.5);
-        begin(gateway, served.into(), session, place, Bytes::new());
+        begin(gateway, served.into(), session.into(), place);
         let connection = gateway.connections.of_session(number).unwrap();
         let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
         let frame = json!({"type": "subscribe", "ref": 1, "room": room, "since": "0-0"}).to_string();
