@@ -110,15 +110,32 @@ impl Hub {
                 continue;
             }
             // Under the room's lock: what is delivered after this position comes to the shard after this.
-            state.members.resize(self.shards.inboxes().len(), 0);
-            state.members[member.inbox.shard] += 1;
-            self.subscriptions.fetch_add(1, Relaxed);
+            self.add(&mut state, member.inbox.shard);
             member.inbox.send(Command::Enter { room: entry.id.clone(), member: Arc::clone(member) });
             return Ok(state.position);
         }
     }
 
-    /// A shard ends a membership that was made by [`Hub::join`].
+    /// [`Hub::join`] without a wait, where the room is followed already: called by the member's own shard, which enters it
+    /// before it does anything else. The id as all members share it, and the entry after which messages begin; `None`: the
+    /// log must be asked.
+    pub fn join_at_once(&self, room: &RoomId, shard: usize) -> Option<(RoomId, EntryId)> {
+        let entry = self.rooms.lock().get(room).filter(|entry| entry.watched.initialized()).cloned()?;
+        let mut state = entry.state.lock();
+        if state.retired {
+            return None;
+        }
+        self.add(&mut state, shard);
+        Some((entry.id.clone(), state.position))
+    }
+
+    fn add(&self, state: &mut RoomState, shard: usize) {
+        state.members.resize(self.shards.inboxes().len(), 0);
+        state.members[shard] += 1;
+        self.subscriptions.fetch_add(1, Relaxed);
+    }
+
+    /// A shard ends a membership that was made by [`Hub::join`] or [`Hub::join_at_once`].
     pub fn leave(&self, room: &RoomId, shard: usize) {
         let Some(entry) = self.rooms.lock().get(room).cloned() else { return };
         {
@@ -198,5 +215,41 @@ impl Feed for Hub {
 
     fn together(&self, act: &mut dyn FnMut()) {
         socket::together(act);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::config::{self, Config};
+    use crate::log::memory::MemoryLog;
+    use crate::protocol::Protocol;
+    use crate::shard::Connections;
+
+    #[tokio::test]
+    async fn a_room_is_joined_at_once_while_it_is_followed_and_never_before_or_after() {
+        let shards = Arc::new(Shards::new(2).unwrap());
+        let hub = Arc::new(Hub::new(Arc::clone(&shards)));
+        let feed: Arc<dyn Feed> = hub.clone();
+        hub.attach(Arc::new(MemoryLog::new(config::share(Config::default()), feed)));
+        let connections = Arc::new(Connections::default());
+        let place = connections.admit(IpAddr::V4(Ipv4Addr::LOCALHOST), 9, 0).ok().unwrap();
+        let member = connections.add(Protocol::V1, place, 1, 0, Arc::clone(&shards.inboxes()[0]));
+        let room = RoomId::parse("r").unwrap();
+        assert!(hub.join_at_once(&room, 1).is_none(), "where it begins only the log knows");
+        assert_eq!((hub.rooms(), hub.subscriptions()), (0, 0));
+
+        let position = hub.join(&room, &member).await.unwrap();
+        let (shared, again) = hub.join_at_once(&room, 1).unwrap();
+        assert_eq!((again, hub.subscriptions()), (position, 2));
+        assert!(std::ptr::eq(shared.as_str(), hub.join_at_once(&room, 1).unwrap().0.as_str()), "one copy for all");
+        let id = hub.log().append(&room, &"1".into(), None, 1).await.unwrap();
+        assert_eq!(hub.join_at_once(&room, 0).unwrap().1, id, "what was delivered is the past");
+
+        [0, 1, 1, 0].into_iter().for_each(|shard| hub.leave(&room, shard));
+        assert_eq!((hub.rooms(), hub.subscriptions()), (0, 0));
+        assert!(hub.join_at_once(&room, 1).is_none());
     }
 }

@@ -140,8 +140,26 @@ impl Conn {
         }
     }
 
+    /// Joins a room that others have joined before, and from which nothing was missed. `false`: the log must be asked.
+    fn join_at_once(&mut self, room: &RoomId, cx: &mut Context) -> bool {
+        let (hub, shard) = (&cx.shared.hub, cx.inbox.shard);
+        let Some((room, position)) = hub.join_at_once(room, shard) else { return false };
+        self.session.share(&room);
+        if !cx.rooms.enter(&room, self.slot) {
+            hub.leave(&room, shard);
+        }
+        self.step_reading(Event::Joined { room, position, replay: None }, cx);
+        self.read_on(cx);
+        true
+    }
+
     /// What takes time: the log is asked, or a token is checked.
     fn request(&mut self, effect: Effect, cx: &mut Context) {
+        if let Effect::Join { room, since: None } = &effect
+            && self.join_at_once(room, cx)
+        {
+            return;
+        }
         let shared = Arc::clone(&cx.shared);
         let operation = match effect {
             Effect::Join { room, since } => {
