@@ -261,3 +261,22 @@ async fn what_is_said_right_before_good_bye_is_published() {
         assert_eq!(member.message().await.1, json!(n));
     }
 }
+
+#[tokio::test]
+async fn a_client_that_is_left_unread_until_redis_answers_is_not_taken_for_silent() {
+    let redis = RedisServer::start(&[]).await;
+    let gateway = Gateway::start("heartbeat: {intervalSeconds: 1, timeoutSeconds: 1}", Some(&redis.url())).await;
+    gateway.connected().await;
+    let mut client = gateway.client().await;
+    redis.command(&["CLIENT", "PAUSE", "3500", "ALL"]).await;
+    client.send(json!({"type": "subscribe", "room": "a", "ref": 1})).await;
+    // It waits for the subscription, and with it everything that comes after, pongs included.
+    client.send(json!({"type": "publish", "room": "a", "payload": 1, "ref": 2})).await;
+    let mut answers = HashSet::new();
+    while answers.len() < 2 {
+        answers.extend(client.next().await["ref"].as_u64());
+    }
+    assert_eq!(gateway.metric("ws_connections_closed_total{reason=\"heartbeat\"}").await, 0);
+    // From now on it is read again, and its library answers nothing while it is not polled.
+    until(|| async { gateway.metric("ws_connections_closed_total{reason=\"heartbeat\"}").await == 1 }).await;
+}

@@ -36,6 +36,16 @@ impl Heartbeat {
         self.answer_by = Millis::MAX;
     }
 
+    /// Whether an answer that is awaited should have come.
+    pub fn is_overdue(&self, now: Millis) -> bool {
+        self.answer_by <= now
+    }
+
+    /// The answer may have come, unread: it is awaited as long once more.
+    pub fn excuse(&mut self, settings: &config::Heartbeat, now: Millis) {
+        self.answer_by = now + settings.timeout_seconds * 1000;
+    }
+
     /// When to look again.
     pub fn wake_at(&self) -> Millis {
         self.answer_by.min(self.ping_at)
@@ -43,7 +53,7 @@ impl Heartbeat {
 
     /// What is due at `now`.
     pub fn tick(&mut self, settings: &config::Heartbeat, now: Millis) -> Due {
-        if self.answer_by <= now {
+        if self.is_overdue(now) {
             return Due::Missed;
         }
         if now < self.ping_at {
@@ -79,6 +89,16 @@ mod tests {
         assert_eq!(heartbeat.tick(&EVERY, 12_500), Due::Ping);
         assert_eq!(heartbeat.tick(&EVERY, 22_499), Due::Nothing);
         assert_eq!(heartbeat.tick(&EVERY, 22_500), Due::Missed);
+    }
+
+    #[test]
+    fn who_is_excused_has_as_long_once_more() {
+        let mut heartbeat = Heartbeat::new(&EVERY, 0, 0.0);
+        assert_eq!(heartbeat.tick(&EVERY, 12_500), Due::Ping);
+        assert!(!heartbeat.is_overdue(22_499) && heartbeat.is_overdue(22_500));
+        heartbeat.excuse(&EVERY, 23_000);
+        assert_eq!(heartbeat.tick(&EVERY, 32_999), Due::Nothing);
+        assert_eq!(heartbeat.tick(&EVERY, 33_000), Due::Missed);
     }
 
     #[test]

@@ -341,10 +341,13 @@ impl Conn {
         }
     }
 
-    /// The timer may have fired.
-    pub(super) fn timer_fired(&mut self, cx: &mut Context) {
+    /// The timer may have fired. `buffer` is the shard's.
+    pub(super) fn timer_fired(&mut self, buffer: &mut [u8], cx: &mut Context) {
         if self.timer > cx.now {
             return;
+        }
+        if self.session.heartbeat.is_overdue(cx.now) {
+            self.look_for_answer(buffer, cx);
         }
         self.timer = Millis::MAX;
         if self.ending().is_some() {

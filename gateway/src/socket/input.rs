@@ -46,6 +46,21 @@ impl Conn {
         cx.ready.push(self.slot);
     }
 
+    /// The answer to a ping is overdue. It may be in the socket: this shard may be late, or leave the client unread until the log
+    /// has answered. Only who has said nothing at all is silent.
+    pub(super) fn look_for_answer(&mut self, buffer: &mut [u8], cx: &mut Context) {
+        if self.is_ending() {
+            return;
+        }
+        if !cx.freezing {
+            self.read(buffer, cx);
+        }
+        let unread = cx.freezing || self.readable || !self.reads_on();
+        if unread && self.session.heartbeat.is_overdue(cx.now) {
+            self.session.heartbeat.excuse(&cx.config.heartbeat, cx.now);
+        }
+    }
+
     /// TLS may have something to say about what came: an alert, or to renew the keys.
     fn tell_back(&mut self, cx: &mut Context) {
         if self.stream.unsent() > 0 && !self.blocked {

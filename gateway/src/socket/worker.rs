@@ -275,7 +275,7 @@ impl Worker {
         self.cx.wheel.take(self.cx.now, set_for, due);
         for slot in due.drain(..) {
             if let Some(connection) = self.connections.get_mut(slot) {
-                connection.timer_fired(&mut self.cx);
+                connection.timer_fired(&mut self.buffer, &mut self.cx);
             }
         }
     }

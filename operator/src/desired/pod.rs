@@ -129,7 +129,8 @@ fn container(wanted: &Wanted<'_>) -> Value {
         // Killing a gateway drops its sessions: it must be stuck for a minute first. One that answers late, because its
         // node has no CPU left, is not stuck.
         "livenessProbe": probe("/livez", 10, 10, 6),
-        "readinessProbe": probe("/readyz", READINESS_PERIOD_SECONDS, 2, 2),
+        // Nor is it unready: others, on the same nodes, would be asked to take its sessions.
+        "readinessProbe": probe("/readyz", READINESS_PERIOD_SECONDS, 5, 2),
         "lifecycle": {"preStop": {"exec": {"command": [PROGRAM, "drain"]}}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
