@@ -16,6 +16,9 @@ use tokio::process::Child;
 /// Samples of each second. Not a round number, so that nothing that happens every so many milliseconds is always met.
 const FREQUENCY: &str = "997";
 
+/// What takes less than this of the time is not drawn, in percent: it would be a line without a name, and most of the file.
+const LEAST_PERCENT: f64 = 0.3;
+
 /// A recording that is under way.
 pub(crate) struct Recording {
     perf: Child,
@@ -49,6 +52,7 @@ impl Recording {
         Folder::default().collapse(&*output.stdout, &mut stacks)?;
         let mut options = flamegraph::Options::default();
         options.title.clone_from(&self.title);
+        options.min_width = LEAST_PERCENT;
         let file = File::create(&self.picture).with_context(|| format!("cannot write {}", self.picture.display()))?;
         flamegraph::from_reader(&mut options, &*stacks, BufWriter::new(file))?;
         Ok(())
