@@ -23,6 +23,7 @@ use crate::figures::Figures;
 use crate::gateway_api;
 use crate::http::{self, Health};
 use crate::lease::Candidate;
+use crate::look::Look;
 use crate::metrics::Metrics;
 use crate::metrics_api;
 use crate::monitoring;
@@ -115,8 +116,8 @@ async fn lead(
     health.set(false);
     let (triggers, queue) = unbounded();
     let recent = Arc::new(Recent::default());
-    let mut routes = gateway_api::Look::new(client.clone());
-    let monitors = monitoring::Look::new(client.clone(), config.namespace.clone());
+    let mut routes = gateway_api::HttpRoutes::new(client.clone());
+    let mut monitors = monitoring::Monitors::new(client.clone(), config.namespace.clone());
     let first = tokio::select! {
         first = async { (routes.first().await, monitors.first().await) } => first,
         () = shutdown.cancelled() => return Ok(()),

@@ -17,6 +17,7 @@ pub mod http;
 pub mod kinds;
 pub mod lease;
 pub mod logging;
+pub mod look;
 pub mod metrics;
 pub mod metrics_api;
 pub mod monitoring;

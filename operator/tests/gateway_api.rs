@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use wscluster_crds::WsCluster;
 use wscluster_operator::desired::route::HttpRouteSupport;
-use wscluster_operator::gateway_api::Look;
+use wscluster_operator::gateway_api::HttpRoutes;
+use wscluster_operator::look::Look;
 
 /// What the server serves.
 #[derive(Clone, Copy)]
@@ -87,7 +88,7 @@ async fn what_is_installed_upgraded_and_removed_is_noticed_and_told_to_whom_it_c
     const EXPERIMENTAL: Option<HttpRouteSupport> = Some(HttpRouteSupport { session_persistence: true });
     let served: Served = Arc::new(Mutex::new(Nothing));
     let (client, asked) = server(served.clone());
-    let mut look = Look::new(client);
+    let mut look = HttpRoutes::new(client);
     assert_eq!(look.first().await, None);
     let (sender, mut known) = watch::channel(None);
     let (triggers, mut told) = unbounded();

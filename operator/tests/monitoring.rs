@@ -21,7 +21,8 @@ use wscluster_operator::desired::monitors::Found::{Forbidden, Missing, Usable};
 use wscluster_operator::desired::monitors::{Found, Monitoring};
 use wscluster_operator::desired::{Wanted, keys::Keys, rules};
 use wscluster_operator::kinds::Kind;
-use wscluster_operator::monitoring::Look;
+use wscluster_operator::look::Look;
+use wscluster_operator::monitoring::Monitors;
 use wscluster_operator::observe::Observed;
 
 const KINDS: [Kind; 3] = [Kind::PodMonitor, Kind::PrometheusRule, Kind::Dashboard];
@@ -247,7 +248,7 @@ fn clusters() -> kube::runtime::reflector::Store<WsCluster> {
 #[tokio::test(start_paused = true)]
 async fn kinds_that_come_and_go_are_noticed_and_told_to_whom_it_concerns() {
     let served: Served = Arc::new(Mutex::new(Ok(vec![])));
-    let look = Look::new(server(served.clone()), None);
+    let mut look = Monitors::new(server(served.clone()), None);
     let first = look.first().await;
     assert_eq!(first, found(Missing, Missing));
     let (sender, mut known) = watch::channel(first);
