@@ -1,7 +1,5 @@
 //! Flame graphs of our gateway under a load: its stacks by Linux' perf, drawn by inferno.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,10 +51,26 @@ impl Recording {
         let mut options = flamegraph::Options::default();
         options.title.clone_from(&self.title);
         options.min_width = LEAST_PERCENT;
-        let file = File::create(&self.picture).with_context(|| format!("cannot write {}", self.picture.display()))?;
-        flamegraph::from_reader(&mut options, &*stacks, BufWriter::new(file))?;
-        Ok(())
+        // Names are fitted into their boxes here, for no program in the picture does it.
+        options.no_javascript = true;
+        let mut drawn = Vec::new();
+        flamegraph::from_reader(&mut options, &*stacks, &mut drawn)?;
+        let picture = picture(&String::from_utf8(drawn)?);
+        std::fs::write(&self.picture, picture).with_context(|| format!("cannot write {}", self.picture.display()))
     }
+}
+
+/// The picture alone: it is shown in pages, where a program has no business.
+fn picture(svg: &str) -> String {
+    let mut rest = svg.replace(" onload=\"init(evt)\"", "");
+    for (from, to) in [("<script", "</script>"), ("<!--", "-->")] {
+        while let Some(start) = rest.find(from)
+            && let Some(length) = rest[start..].find(to)
+        {
+            rest.replace_range(start..start + length + to.len(), "");
+        }
+    }
+    rest
 }
 
 /// A title as a file's name.
@@ -68,6 +82,17 @@ fn file_name(title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_has_no_program_and_no_notes() {
+        let svg = r#"<svg onload="init(evt)"><!--NOTES: --><script type="a"><![CDATA[ x<y ]]></script><rect/><!-- two --></svg>"#;
+        assert_eq!(picture(svg), "<svg><rect/></svg>");
+        let mut options = flamegraph::Options { no_javascript: true, ..flamegraph::Options::default() };
+        let mut drawn = Vec::new();
+        flamegraph::from_lines(&mut options, ["main;read 3", "main;write 5"], &mut drawn).unwrap();
+        let drawn = picture(std::str::from_utf8(&drawn).unwrap());
+        assert!(drawn.contains("<title>write (5 samples, 62.50%)</title>") && !drawn.contains("script"), "{drawn}");
+    }
 
     #[test]
     fn a_title_makes_a_file_name() {
