@@ -48,16 +48,21 @@ impl Recording {
         ensure!(output.status.success() && !output.stdout.is_empty(), "perf has recorded nothing");
         let mut stacks = Vec::new();
         Folder::default().collapse(&*output.stdout, &mut stacks)?;
-        let mut options = flamegraph::Options::default();
-        options.title.clone_from(&self.title);
-        options.min_width = LEAST_PERCENT;
-        // Names are fitted into their boxes here, for no program in the picture does it.
-        options.no_javascript = true;
-        let mut drawn = Vec::new();
-        flamegraph::from_reader(&mut options, &*stacks, &mut drawn)?;
-        let picture = picture(&String::from_utf8(drawn)?);
-        std::fs::write(&self.picture, picture).with_context(|| format!("cannot write {}", self.picture.display()))
+        std::fs::write(&self.picture, draw(&stacks, &self.title)?)
+            .with_context(|| format!("cannot write {}", self.picture.display()))
     }
+}
+
+/// Draws stacks, each a line with how often it was seen.
+fn draw(stacks: &[u8], title: &str) -> Result<String> {
+    let mut options = flamegraph::Options::default();
+    title.clone_into(&mut options.title);
+    options.min_width = LEAST_PERCENT;
+    // Names are fitted into their boxes here, for no program in the picture does it.
+    options.no_javascript = true;
+    let mut drawn = Vec::new();
+    flamegraph::from_reader(&mut options, stacks, &mut drawn)?;
+    Ok(picture(&String::from_utf8(drawn)?))
 }
 
 /// The picture alone: it is shown in pages, where a program has no business.
@@ -87,10 +92,7 @@ mod tests {
     fn a_picture_has_no_program_and_no_notes() {
         let svg = r#"<svg onload="init(evt)"><!--NOTES: --><script type="a"><![CDATA[ x<y ]]></script><rect/><!-- two --></svg>"#;
         assert_eq!(picture(svg), "<svg><rect/></svg>");
-        let mut options = flamegraph::Options { no_javascript: true, ..flamegraph::Options::default() };
-        let mut drawn = Vec::new();
-        flamegraph::from_lines(&mut options, ["main;read 3", "main;write 5"], &mut drawn).unwrap();
-        let drawn = picture(std::str::from_utf8(&drawn).unwrap());
+        let drawn = draw(b"main;read 3\nmain;write 5\n", "a title").unwrap();
         assert!(drawn.contains("<title>write (5 samples, 62.50%)</title>") && !drawn.contains("script"), "{drawn}");
     }
 
