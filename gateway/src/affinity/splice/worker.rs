@@ -147,6 +147,9 @@ impl Worker {
 
     fn add(&mut self, splice: Splice) {
         let Splice { client, owner, from_client, from_owner, forward, seat } = splice;
+        // The owner's first frames come with its answer.
+        self.bytes.0 += from_client.len() as u64;
+        self.bytes.1 += from_owner.len() as u64;
         let (client, owner) = (Side::new(client, from_owner), Side::new(TcpStream::from_std(owner), from_client));
         let carried = Carried { pair: Pair { client, owner }, forward, until: Millis::MAX, _seat: seat };
         let slot = self.carried.insert(Box::new(carried));
