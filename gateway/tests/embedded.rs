@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use support::{Client, Gateway, http, soon, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use wscluster_gateway::server::Shutdown;
 
@@ -392,4 +394,18 @@ async fn over_the_total_the_fullest_is_closed_and_the_rest_stays() {
     until(|| async { gateway.connections().await["connections"] == 2 }).await;
     writer.publish("a", json!(1)).await;
     assert_eq!(healthy.message().await.1, json!(1));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_handshake_comes_with_the_welcome() {
+    let gateway = Gateway::start("", None).await;
+    let mut socket = TcpStream::connect(gateway.public).await.unwrap();
+    let handshake = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: wscluster.v1.json\r\n\r\n";
+    socket.write_all(handshake.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 4096];
+    // Written at once and less than a segment: it is read at once.
+    let read = soon(socket.read(&mut bytes)).await.unwrap();
+    let text = String::from_utf8_lossy(&bytes[..read]);
+    assert!(text.starts_with("HTTP/1.1 101 ") && text.contains("\"type\":\"welcome\""), "{text}");
 }
