@@ -11,6 +11,7 @@ mod freeze;
 mod inbox;
 mod input;
 mod operations;
+mod pause;
 mod reading;
 mod rooms;
 mod stream;

@@ -16,6 +16,7 @@ use super::connection::Conn;
 use super::context::Context;
 use super::freeze::Frozen;
 use super::inbox::{Command, Inbox, Item};
+use super::pause::Pause;
 use super::rooms::{Rooms, Slot};
 use super::table::Table;
 use super::wheel::Wheel;
@@ -37,11 +38,6 @@ const READ_BUFFER: usize = 64 * 1024;
 const EVENTS: usize = 1024;
 /// How long requests to the log may take until connections are let go of all the same, in milliseconds.
 const FREEZE_PATIENCE: Millis = 5000;
-/// A round of writes that took so long is followed by a pause of the same length, so that what comes meanwhile is
-/// written together: a shard that is not half busy never waits, since its pause is over before the next message comes.
-const LONG_ROUND: Duration = Duration::from_millis(2);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// One shard.
 pub(super) struct Worker {
@@ -50,8 +46,9 @@ pub(super) struct Worker {
     buffer: Box<[u8]>,
     cx: Context,
     freezing: Option<(oneshot::Sender<Vec<Frozen>>, Millis)>,
-    /// Nothing is written before this.
-    pause_until: Instant,
+    pause: Pause,
+    /// Messages for connections since the last round of writes.
+    gathered: usize,
     stopped: bool,
 }
 
@@ -78,7 +75,8 @@ impl Worker {
             buffer,
             cx,
             freezing: None,
-            pause_until: Instant::now(),
+            pause: Pause::none(Instant::now()),
+            gathered: 0,
             stopped: false,
         }
     }
@@ -118,7 +116,7 @@ impl Worker {
         let timer = self.cx.wheel.timeout(clock::now());
         let freeze = self.freezing.as_ref().map(|(_, until)| until.saturating_sub(clock::now()));
         let timers = timer.into_iter().chain(freeze).min().map(Duration::from_millis);
-        let writes = (!self.cx.dirty.is_empty()).then(|| self.pause_until.saturating_duration_since(Instant::now()));
+        let writes = (!self.cx.dirty.is_empty()).then(|| self.pause.left(Instant::now()));
         timers.into_iter().chain(writes).min()
     }
 
@@ -196,6 +194,7 @@ impl Worker {
 
     fn deliver(&mut self, room: &RoomId, messages: &[Arc<Delivery>]) {
         let slots = self.cx.rooms.copy(room);
+        self.gathered += slots.len() * messages.len();
         self.each(&slots, |connection, cx| messages.iter().for_each(|message| connection.deliver(message, cx)));
     }
 
@@ -283,10 +282,11 @@ impl Worker {
     /// Writes what waits for all connections, unless this is a pause.
     fn flush(&mut self) {
         let start = Instant::now();
-        if start < self.pause_until || self.cx.dirty.is_empty() {
+        if self.cx.dirty.is_empty() || !self.pause.left(start).is_zero() {
             return;
         }
         let mut dirty = std::mem::take(&mut self.cx.dirty);
+        let messages = std::mem::take(&mut self.gathered) as f64 / dirty.len() as f64;
         for slot in dirty.drain(..) {
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.dirty = false;
@@ -296,10 +296,7 @@ impl Worker {
         // Writing may have made others dirty; the buffer is kept for them.
         dirty.append(&mut self.cx.dirty);
         self.cx.dirty = dirty;
-        let took = start.elapsed();
-        if took >= LONG_ROUND {
-            self.pause_until = Instant::now() + took.min(LONGEST_PAUSE);
-        }
+        self.pause.after(start, Instant::now(), messages);
     }
 
     /// Removes the connections that have ended in this turn.
