@@ -178,7 +178,8 @@ struct State {
 
 fn state(cluster: &WsCluster, observed: &Observed, wanted: &Wanted<'_>) -> State {
     let pods = status::fleet::gateways(&observed.pods);
-    let old = cluster.status.clone().unwrap_or_default();
+    let none = WsClusterStatus::default();
+    let old = cluster.status.as_ref().unwrap_or(&none);
     let accounts = Accounts::of(&old, &pods, &observed.gateways, &wanted.revision);
     let seen = surge::seen(cluster, observed, accounts.dropped());
     let surge = rollout::step(&surge::wish(cluster, wanted), &seen);

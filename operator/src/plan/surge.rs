@@ -123,6 +123,7 @@ fn gateway(pod: &Pod, observed: &Observed) -> Option<facts::Pod> {
         cheap: pod.annotations().get(labels::DELETION_COST).is_some_and(|cost| cost == CHEAP),
         leaving_node: gateway.node.as_ref().is_some_and(|node| observed.cordoned.contains(node)),
         ready: gateway.ready,
+        unready_since: gateway.unready_since,
         running: gateway.running,
         terminating: gateway.terminating,
         name: gateway.name,

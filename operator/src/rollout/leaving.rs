@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::holds;
 use super::view::{Part, Side, View, count, under_way};
 use super::{DrainState, Hold, Pod, Reason, Wish};
@@ -11,6 +13,10 @@ use super::{DrainState, Hold, Pod, Reason, Wish};
 const PATIENCE_SECONDS: i64 = 30;
 /// Time after which a gateway that was to drain should have answered.
 const ANSWER_SECONDS: i64 = 15;
+/// Time for which a gateway that takes no connections any more still counts for drains that have begun. On a node that is
+/// full probes fail now and then, and each drain that is called back begins anew: its clients would be told in vain, and the
+/// rollout might never end.
+const FALTER_SECONDS: i64 = 30;
 /// Revisions whose sessions may be under way at once.
 pub(super) const REVISIONS_AT_ONCE: usize = 2;
 
@@ -38,7 +44,7 @@ impl<'a> Leaving<'a> {
     pub(super) fn of(view: &View<'a>, dropped: i64) -> Leaving<'a> {
         let mut active = surplus(view).into_iter().map(|pod| (pod, Reason::ScaleIn)).collect();
         let takers = off_nodes(view, &mut active);
-        let old = retiring(view, takers.len());
+        let old = retiring(view, takers.len(), faltering(view, &active));
         let stuck = old.waiting > 0 && old.moving.is_empty();
         let mut leaving = Leaving { pods: BTreeMap::new(), takers, hold: None, stuck };
         let retired = old.moving.into_iter().chain(old.finished).map(|pod| (pod, Reason::Rollout));
@@ -118,6 +124,14 @@ fn off_nodes<'a>(view: &View<'a>, leavers: &mut Vec<(&'a Pod, Reason)>) -> Vec<&
     takers
 }
 
+/// Gateways of the active revision that stay and were ready a moment ago, or have only just begun to run.
+fn faltering(view: &View<'_>, leavers: &[(&Pod, Reason)]) -> usize {
+    let stays = |pod: &Pod| !pod.leaving_node && !leavers.iter().any(|(leaver, _)| leaver.name == pod.name);
+    let lately = |since: Timestamp| view.now.as_second() - since.as_second() < FALTER_SECONDS;
+    let falters = |pod: &Pod| pod.running && !pod.ready && !under_way(pod) && pod.unready_since.is_some_and(lately);
+    view.active_pods().iter().filter(|pod| stays(pod) && falters(pod)).count()
+}
+
 /// What becomes of the pods of old revisions.
 struct Retiring<'a> {
     finished: Vec<&'a Pod>,
@@ -125,17 +139,21 @@ struct Retiring<'a> {
     waiting: usize,
 }
 
-/// As many leave as the active revision and those that stay make up for, from the oldest revision on.
-fn retiring<'a>(view: &View<'a>, takers: usize) -> Retiring<'a> {
+/// As many leave as the active revision and those that stay make up for, from the oldest revision on. Those that have begun
+/// to go on while gateways that make up for them are faltering.
+fn retiring<'a>(view: &View<'a>, takers: usize, faltering: usize) -> Retiring<'a> {
     let mut old: Vec<_> = view.old().collect();
     old.sort_by_key(|side| !side.live.iter().any(|pod| pod.mark.is_some()));
     let ranked = old.iter().enumerate().flat_map(|(rank, side)| side.live.iter().map(move |pod| (rank, *pod)));
     let (finished, mut staying): (Vec<_>, Vec<_>) = ranked.partition(|(_, pod)| finished(pod, view));
     staying.sort_by_key(|(rank, pod)| (!under_way(pod), *rank, few(pod), pod.name.as_str()));
-    let enough = (takers + staying.len()).saturating_sub(view.replicas() as usize);
+    let spare = |takers: usize| (takers + staying.len()).saturating_sub(view.replicas() as usize);
+    let (may_begin, may_go_on) = (spare(takers), spare(takers + faltering));
     let revisions: BTreeSet<_> = staying.iter().map(|(rank, _)| *rank).collect();
     let first: Vec<_> = revisions.into_iter().take(REVISIONS_AT_ONCE).collect();
-    let moving = staying.iter().filter(|(rank, _)| first.contains(rank)).map(|(_, pod)| *pod).take(enough).collect();
+    let candidates = staying.iter().filter(|(rank, _)| first.contains(rank)).map(|(_, pod)| *pod).enumerate();
+    let goes = |(place, pod): &(usize, &Pod)| *place < if under_way(pod) { may_go_on } else { may_begin };
+    let moving = candidates.filter(goes).map(|(_, pod)| pod).collect();
     Retiring { finished: finished.into_iter().map(|(_, pod)| pod).collect(), waiting: staying.len(), moving }
 }
 

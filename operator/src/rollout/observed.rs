@@ -70,6 +70,8 @@ pub struct Pod {
     pub name: String,
     /// Whether it takes connections (readiness gates included).
     pub ready: bool,
+    /// Since when it does not; `None`: it does, or nobody noted when it stopped.
+    pub unready_since: Option<Timestamp>,
     /// Whether its container runs.
     pub running: bool,
     /// Whether it was told to end. It drains by itself then, and cannot be told otherwise.

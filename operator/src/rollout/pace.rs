@@ -89,6 +89,7 @@ mod tests {
         Pod {
             name: String::new(),
             ready: true,
+            unready_since: None,
             running: true,
             terminating: false,
             connections: Some(connections),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use wscluster_crds::labels;
 use wscluster_crds::status::{RevisionState, RevisionStatus};
@@ -52,6 +53,8 @@ pub struct Gateway {
     pub node: Option<String>,
     /// Whether it takes connections.
     pub ready: bool,
+    /// Since when it does not, as the kubelet (or, for a node that is lost, the control plane) noted.
+    pub unready_since: Option<Timestamp>,
     /// Whether its container runs.
     pub running: bool,
     /// Whether it was told to end.
@@ -185,12 +188,17 @@ pub fn gateway(pod: &Pod) -> Option<Gateway> {
     let spec = pod.spec.as_ref()?;
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?;
     let state = container_status(pod);
+    let readiness = condition(pod, "Ready");
+    let ready = readiness.is_some_and(|condition| condition.status == "True");
     Some(Gateway {
         name: pod.name_any(),
         revision: pod.labels().get(labels::REVISION).cloned().unwrap_or_default(),
         image: container.image.clone().unwrap_or_default(),
         node: spec.node_name.clone(),
-        ready: condition(pod, "Ready").is_some_and(|(status, _)| status == "True"),
+        ready,
+        unready_since: readiness
+            .filter(|_| !ready)
+            .and_then(|condition| Some(condition.last_transition_time.as_ref()?.0)),
         running: state.and_then(|state| state.state.as_ref()).is_some_and(|state| state.running.is_some()),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         trouble: state.and_then(container_trouble).or_else(|| unschedulable(pod)),
@@ -228,14 +236,13 @@ fn last_end(status: &ContainerStatus) -> Option<String> {
 }
 
 fn unschedulable(pod: &Pod) -> Option<Trouble> {
-    let (status, message) = condition(pod, "PodScheduled")?;
-    (status == "False").then(|| Trouble::Unschedulable(message.to_owned()))
+    let scheduled = condition(pod, "PodScheduled")?;
+    let message = || scheduled.message.clone().unwrap_or_default();
+    (scheduled.status == "False").then(|| Trouble::Unschedulable(message()))
 }
 
-fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<(&'a str, &'a str)> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some((&found.status, found.message.as_deref().unwrap_or_default()))
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 
 /// Gateways that have been ready for long enough; 0 while the status is older than the spec, or while a template is put back.

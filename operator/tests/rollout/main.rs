@@ -527,6 +527,24 @@ mod holds {
     }
 
     #[test]
+    fn drains_that_have_begun_go_on_while_a_new_gateway_falters_for_a_moment() {
+        let new = |third: &str| format!("b x3 noted 2: b1 ready, b2 ready, b3 {third}");
+        let all = "a x3 noted 1: a1 rollout@9 draining 5, a2 rollout@9 draining 3, a3 rollout@9 draining 6";
+        let (go_on, one_back) =
+            ("Draining on b: a=3* b=3*, drain a1 a2 a3", "Draining on b: a=3* b=3*, drain a1 a2, back a3");
+        check("b x3 on b", &[all, &new("falters@29")], go_on);
+        check("b x3 on b", &[all, &new("falters@30")], one_back);
+        check("b x3 on b", &[all, &new("")], one_back);
+        check("b x3 on b", &[all, &new("falters@5 down")], one_back);
+        check("b x3 on b", &[all, &new("falters@5 ending")], one_back);
+        check("b x3 on b", &[all, &new("falters@5 draining")], "Draining on b: a=3* b=3*, drain a1 a2, back a3 b3");
+        let waiting = "a x3 noted 1: a1 rollout@9 draining 5, a2 rollout@9 draining 3, a3 ready 6";
+        check("b x3 on b", &[waiting, &new("falters@5")], "Draining on b: a=3* b=3*, drain a1 a2");
+        let nobody = "b x3 noted 2: b1 falters@5, b2 falters@5, b3 falters@5";
+        check("b x3 on b", &[all, nobody], "Draining on b: a=3* b=3*, back a1 a2 a3, hold NobodyToTakeOver");
+    }
+
+    #[test]
     fn with_no_gateway_wanted_nobody_need_take_over() {
         check("b x0 on b", &[OLD, "b x0 noted 2"], "Draining on b: a=3* b=0*, drain a1 a2 a3");
     }

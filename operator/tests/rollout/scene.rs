@@ -2,8 +2,8 @@
 //!
 //! - Wanted: `b x3 surge 3`, then any of `paused`, `budget 2`, `dropped 3`, `on a` (what the Service selects).
 //! - A revision: `a x3 noted 1 available 3: a1 ready 5, a2 drained rollout@20 cheap`; also `late` (its deadline passed),
-//!   `gone` (its Deployment does not exist). A pod not said to be `ready` runs and is not ready; `down`: it does not run;
-//!   `ending`; `leaving`: its node is emptied; `rollout@20`, `scale@20`, `node@20`: its mark, and for how many seconds;
+//!   `gone` (its Deployment does not exist). A pod not said to be `ready` runs and is not ready; `falters@20`: nor
+//!   has it been for so many seconds; `down`: it does not run; `ending`; `leaving`: its node is emptied; `rollout@20`, `scale@20`, `node@20`: its mark, and for how many seconds;
 //!   `draining`, `drained`, `silent`: what it says; a number: its connections.
 //! - A plan: `Draining on b: a=3* b=3*, drain a1 a2, back a3, cheap a4, silent a5, hold LossBudget`; `*`: noted.
 
@@ -87,6 +87,7 @@ pub(crate) fn read_pod(line: &str) -> Pod {
     let mut pod = Pod {
         name: words.next().unwrap().to_owned(),
         ready: false,
+        unready_since: None,
         running: true,
         terminating: false,
         connections: None,
@@ -105,6 +106,9 @@ pub(crate) fn read_pod(line: &str) -> Pod {
             "draining" => pod.drain = DrainState::Draining,
             "drained" => pod.drain = DrainState::Drained,
             "silent" => pod.drain = DrainState::Silent,
+            _ if word.starts_with("falters@") => {
+                pod.unready_since = Some(at(word["falters@".len()..].parse().unwrap()))
+            }
             _ if word.contains('@') => pod.mark = Some(read_mark(word)),
             _ => pod.connections = Some(word.parse().unwrap_or_else(|_| panic!("{word}?"))),
         }

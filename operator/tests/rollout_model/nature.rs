@@ -94,6 +94,7 @@ impl World {
             hung: false,
             restarted_at: None,
             unwell_for: 0,
+            unready_since: Some(self.now),
         };
         self.gateways.push(gateway);
     }
@@ -205,6 +206,10 @@ impl World {
     }
 
     fn report(&mut self) {
+        let now = self.now;
+        for gateway in &mut self.gateways {
+            gateway.unready_since = (!gateway.ready()).then(|| gateway.unready_since.unwrap_or(now));
+        }
         for (hash, deployment) in &mut self.deployments {
             let ready = self.gateways.iter().filter(|gateway| gateway.revision == *hash && gateway.ready()).count();
             let ready = i32::try_from(ready).unwrap();

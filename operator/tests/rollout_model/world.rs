@@ -81,6 +81,8 @@ pub(crate) struct Gateway {
     pub(crate) restarted_at: Option<i64>,
     /// Ticks for which it fails its readiness probe.
     pub(crate) unwell_for: u32,
+    /// Since when it does not take connections.
+    pub(crate) unready_since: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +165,7 @@ impl World {
         Pod {
             name: gateway.name.clone(),
             ready: gateway.ready(),
+            unready_since: gateway.unready_since.filter(|_| !gateway.ready()).map(at),
             running: gateway.running,
             terminating: gateway.terminating_since.is_some(),
             connections: answers.then(|| i64::try_from(self.held(&gateway.name)).unwrap()),
