@@ -13,12 +13,12 @@ mod inside;
 mod keeper;
 mod layout;
 pub mod logs;
-mod memory;
 mod mountpoints;
 mod pki;
 mod plug;
 mod pool;
 mod processes;
+mod programs;
 pub(crate) mod roles;
 mod settings;
 mod start;
@@ -37,7 +37,7 @@ use anyhow::{Context, Result, bail};
 
 pub use balancer::{Exposed, ExposedPort, Exposures};
 pub use layout::{Instance, Layout, node_address, node_name};
-pub use memory::Held;
+pub use programs::Program;
 pub use status::{NodeStatus, Status};
 pub use supervisor::{Report, State};
 
@@ -173,9 +173,9 @@ impl Cluster {
         File::open(format!("/proc/{init}/ns/net")).context("cannot open the node's network namespace")
     }
 
-    /// The programs that run in pods, and the memory that each of them holds.
-    pub fn memory(&self) -> Vec<Held> {
-        memory::of(&self.layout, self.nodes())
+    /// The programs that run in pods, each with its memory and its CPU time.
+    pub fn programs(&self) -> Vec<Program> {
+        programs::of(&self.layout, self.nodes())
     }
 
     /// Connections that a node's kernel keeps track of for its Services, and how many it would.

@@ -170,6 +170,7 @@ fn on_cluster(plan: &Plan, args: &BenchArgs, results: &mut Results) -> Result<()
     for reason in outcome.broken(plan) {
         results.failed(Subject::Ours, &format!("{}, {name}: {reason}", scenario.name()));
     }
+    results.add_phase(Subject::Ours, scenario, &name, "steady", outcome.steady.figures());
     results.add_phase(Subject::Ours, scenario, &name, plan.change_name(), outcome.sessions());
     results.add_phase(Subject::Ours, scenario, &name, "memory, MB", outcome.memory());
     Ok(())

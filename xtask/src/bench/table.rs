@@ -51,6 +51,15 @@ const SLOW: &[Column] = &[
     ("peakMegabytes", "peak memory MB", 0),
     ("stalledClosedPercent", "stalled that were closed %", 0),
 ];
+const STEADY: &[Column] = &[
+    ("messagesPerSecond", "messages per second", 0),
+    ("deliveriesPerSecond", "deliveries per second", 0),
+    ("redisCpuMicrosPerEntry", "Redis CPU µs per message", 0),
+    ("redisCpuPercent", "Redis CPU %", 1),
+    ("cpuMicrosPerMessage", "all gateways' CPU µs per message", 0),
+    ("cpuMicrosPerDelivery", "per delivery", 1),
+    ("gatewaysCpuPercent", "gateways' CPU %", 0),
+];
 const SESSIONS: &[Column] = &[
     ("deliveries", "deliveries", 0),
     ("lost", "lost", 0),
@@ -126,6 +135,7 @@ fn table(text: &mut String, first: &Row, rows: &[&Row]) {
         "idle" => IDLE,
         "saturated" => SATURATED,
         "memory, MB" => COMPONENTS,
+        "steady" => STEADY,
         _ if matches!(&*first.scenario, "drain" | "fleet") => SESSIONS,
         _ if first.scenario == "slow" => SLOW,
         _ => RATE,

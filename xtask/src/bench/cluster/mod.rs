@@ -3,6 +3,7 @@
 
 mod outcome;
 mod plan;
+mod steady;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use wscluster_tests::progress::{Step, during};
 pub(crate) use outcome::Outcome;
 use plan::Change;
 pub(crate) use plan::{Plan, image};
+use steady::{Moment, Steady};
 use watch::Watch;
 
 use super::told;
@@ -26,6 +28,8 @@ use crate::workspace::{root, target};
 const NAMESPACE: &str = "wscluster-bench";
 const CLUSTER: &str = "fleet";
 const MINUTE: Duration = Duration::from_mins(1);
+/// For so long, at least, messages flow before the change, so that their cost can be told.
+const STEADY: Duration = Duration::from_secs(20);
 /// Between two looks at how far the probes are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -80,7 +84,9 @@ async fn through(plan: &Plan, cluster: &Cluster, client: &Client, fleet: &Fleet)
     let connected = |status: &ProbeStatus| probes.is_running(status);
     let what = format!("connect {} sessions to {url}", plan.sessions);
     follow(&probes, &what, plan.connect_time() + 5 * MINUTE, connected, std::future::pending()).await?;
-    turn(plan, &probes, "deliver to every room").await?;
+    let before = moment(&watch, &probes).await?;
+    turn(plan, &probes, STEADY, "deliver to every room").await?;
+    let steady = Steady::between(&before, &moment(&watch, &probes).await?);
     let rest = watch.now().await;
 
     let operator = told::leader(client).await?;
@@ -94,10 +100,10 @@ async fn through(plan: &Plan, cluster: &Cluster, client: &Client, fleet: &Fleet)
     let change_seconds = began.elapsed().as_secs_f64();
     let operator = told::ask(client, &operator).await? - &before;
 
-    turn(plan, &probes, "deliver to every room once more").await?;
+    turn(plan, &probes, Duration::ZERO, "deliver to every room once more").await?;
     let report = during("stop publishing and let everything arrive", probes.finish()).await?;
     probes.delete(2 * MINUTE).await?;
-    Ok(Outcome { report, change_seconds, operator, rest, most: watch.most() })
+    Ok(Outcome { report, steady, change_seconds, operator, rest, most: watch.most() })
 }
 
 /// Shows how far the probes are until it is as wanted, or until the work is done.
@@ -135,10 +141,17 @@ async fn follow(
     Ok(())
 }
 
-/// Waits until each room has been published to: a probe does so in turn.
-async fn turn(plan: &Plan, probes: &ProbePods, what: &str) -> Result<()> {
-    let published = probes.status().await?.published + u64::from(plan.rooms) * 11 / 10;
-    let within = Duration::from_secs_f64(f64::from(plan.rooms) / f64::from(plan.rate.max(1))) + 2 * MINUTE;
+/// How far everything is.
+async fn moment(watch: &Watch, probes: &ProbePods) -> Result<Moment> {
+    let ProbeStatus { published, received, .. } = probes.status().await?;
+    Ok(Moment { at: Instant::now(), published, received, cpu: watch.now().await.cpu })
+}
+
+/// Waits until each room has been published to (a probe does so in turn), and as many messages as that time brings.
+async fn turn(plan: &Plan, probes: &ProbePods, time: Duration, what: &str) -> Result<()> {
+    let messages = (u64::from(plan.rooms) * 11 / 10).max(u64::from(plan.rate) * time.as_secs());
+    let published = probes.status().await?.published + messages;
+    let within = Duration::from_secs_f64(messages as f64 / f64::from(plan.rate.max(1))) + 2 * MINUTE;
     follow(probes, what, within, |status| status.published >= published, std::future::pending()).await
 }
 

@@ -3,6 +3,7 @@
 use wscluster_probe::{Report, Verdict};
 
 use super::plan::{Change, Plan};
+use super::steady::Steady;
 use super::watch::{Memory, Sample};
 use crate::bench::stage::Figures;
 use crate::bench::told::Told;
@@ -11,6 +12,8 @@ use crate::bench::told::Told;
 pub(crate) struct Outcome {
     /// Over all sessions.
     pub(crate) report: Report,
+    /// What messages cost before the change.
+    pub(crate) steady: Steady,
     /// From the change to its end.
     pub(crate) change_seconds: f64,
     /// What the operator did meanwhile.
@@ -116,6 +119,7 @@ mod tests {
         change(&mut report);
         Outcome {
             report,
+            steady: Steady::default(),
             change_seconds: 1.0,
             operator: Told::default(),
             rest: Sample::default(),

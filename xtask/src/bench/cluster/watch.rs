@@ -1,11 +1,12 @@
-//! Looks at the testbed while something happens to it: memory of every component, and connections that the nodes track.
+//! Looks at the testbed while something happens to it: memory and CPU time of every component, and connections that the nodes
+//! track.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use wscluster_tests::cluster::{Cluster, Held};
+use wscluster_tests::cluster::{Cluster, Program};
 
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -22,23 +23,26 @@ pub(crate) struct Memory {
 pub(crate) struct Sample {
     /// By the program's name.
     pub(crate) programs: BTreeMap<String, Memory>,
+    /// CPU time that the processes of a program have used, by its name.
+    pub(crate) cpu: BTreeMap<String, Duration>,
     /// Connections that the node with the most of them tracks.
     pub(crate) tracked: u64,
 }
 
 impl Sample {
-    fn new(held: &[Held], tracked: u64) -> Self {
-        let mut programs = BTreeMap::<String, Memory>::new();
-        for Held { program, bytes } in held {
-            let memory = programs.entry(program.clone()).or_default();
+    fn new(running: &[Program], tracked: u64) -> Self {
+        let mut sample = Self { tracked, ..Self::default() };
+        for Program { name, bytes, cpu } in running {
+            let memory = sample.programs.entry(name.clone()).or_default();
             memory.processes += 1;
             memory.bytes += bytes;
             memory.largest = memory.largest.max(*bytes);
+            *sample.cpu.entry(name.clone()).or_default() += *cpu;
         }
-        Self { programs, tracked }
+        sample
     }
 
-    /// Keeps the higher figure of each.
+    /// Keeps the higher figure of each, but for CPU time: processes come and go.
     fn raise(&mut self, other: &Self) {
         for (program, memory) in &other.programs {
             let most = self.programs.entry(program.clone()).or_default();
@@ -52,7 +56,7 @@ impl Sample {
     fn take(cluster: &Cluster) -> Self {
         // A node that does not answer for once is looked at again.
         let tracked = (1..=cluster.nodes()).filter_map(|node| cluster.tracked(node).ok()).map(|(count, _)| count).max();
-        Self::new(&cluster.memory(), tracked.unwrap_or(0))
+        Self::new(&cluster.programs(), tracked.unwrap_or(0))
     }
 }
 
@@ -103,15 +107,16 @@ impl Drop for Watch {
 mod tests {
     use super::*;
 
-    fn held(program: &str, bytes: u64) -> Held {
-        Held { program: program.to_owned(), bytes }
+    fn program(name: &str, bytes: u64) -> Program {
+        Program { name: name.to_owned(), bytes, cpu: Duration::from_secs(bytes) }
     }
 
     #[test]
     fn programs_are_added_up_and_the_most_is_kept() {
-        let mut most = Sample::new(&[held("a", 5), held("a", 7), held("b", 1)], 10);
+        let mut most = Sample::new(&[program("a", 5), program("a", 7), program("b", 1)], 10);
         assert_eq!(most.programs["a"], Memory { processes: 2, bytes: 12, largest: 7 });
-        most.raise(&Sample::new(&[held("a", 9), held("c", 2)], 4));
+        assert_eq!(most.cpu["a"], Duration::from_secs(12));
+        most.raise(&Sample::new(&[program("a", 9), program("c", 2)], 4));
         assert_eq!(most.programs["a"], Memory { processes: 2, bytes: 12, largest: 9 });
         assert_eq!(most.programs["c"].bytes, 2);
         assert_eq!(most.tracked, 10);

@@ -114,7 +114,7 @@ impl Many {
     }
 
     fn figures(&self, told: &Told, seconds: f64) -> Figures {
-        let memory = self.cluster.memory().into_iter().filter(|held| held.program == "wscluster-operator");
+        let operators = self.cluster.programs().into_iter().filter(|program| program.name == "wscluster-operator");
         let figures = [
             ("turns", told.turns()),
             ("turnP50Ms", told.turn(0.5) * 1000.0),
@@ -122,7 +122,7 @@ impl Many {
             ("writes", told.writes),
             ("writesPerCluster", told.writes / f64::from(self.clusters)),
             ("seconds", seconds),
-            ("operatorMegabytes", memory.map(|held| held.bytes).max().unwrap_or(0) as f64 / 1e6),
+            ("operatorMegabytes", operators.map(|program| program.bytes).max().unwrap_or(0) as f64 / 1e6),
         ];
         figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
