@@ -180,7 +180,7 @@ fn state(cluster: &WsCluster, observed: &Observed, wanted: &Wanted<'_>) -> State
     let pods = status::fleet::gateways(&observed.pods);
     let none = WsClusterStatus::default();
     let old = cluster.status.as_ref().unwrap_or(&none);
-    let accounts = Accounts::of(&old, &pods, &observed.gateways, &wanted.revision);
+    let accounts = Accounts::of(old, &pods, &observed.gateways, &wanted.revision);
     let seen = surge::seen(cluster, observed, accounts.dropped());
     let surge = rollout::step(&surge::wish(cluster, wanted), &seen);
     State { pods, accounts, surge }
@@ -195,7 +195,8 @@ fn fleet(observed: &Observed, wanted: &Wanted<'_>, pods: Vec<Gateway>, surge: &r
 }
 
 fn changes(cluster: &WsCluster, status: &WsClusterStatus) -> Vec<Notice> {
-    let old = cluster.status.clone().unwrap_or_default();
+    let none = WsClusterStatus::default();
+    let old = cluster.status.as_ref().unwrap_or(&none);
     let mut changes = notices::transitions(&old.conditions, &status.conditions);
     changes.extend(notices::rebalance(old.rebalance.as_ref(), status.rebalance.as_ref()));
     changes

@@ -107,7 +107,7 @@ pub(crate) fn read_pod(line: &str) -> Pod {
             "drained" => pod.drain = DrainState::Drained,
             "silent" => pod.drain = DrainState::Silent,
             _ if word.starts_with("falters@") => {
-                pod.unready_since = Some(at(word["falters@".len()..].parse().unwrap()))
+                pod.unready_since = Some(at(word["falters@".len()..].parse().unwrap()));
             }
             _ if word.contains('@') => pod.mark = Some(read_mark(word)),
             _ => pod.connections = Some(word.parse().unwrap_or_else(|_| panic!("{word}?"))),
