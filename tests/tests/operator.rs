@@ -1,5 +1,6 @@
 //! The operator against a real API server: what it creates, keeps, leaves alone and reports. It runs in this process, on one
-//! namespace per test; no gateway need come up for it.
+//! namespace per test; no gateway need come up for it. A test that changes what the API server serves runs alone: every
+//! operator notices.
 
 #[path = "operator/autoscaling.rs"]
 mod autoscaling;
@@ -24,7 +25,7 @@ mod stage;
 
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -61,11 +62,11 @@ fn all() -> Vec<Test> {
         test("objects::a_missing_key_comes_back_and_the_others_stay", objects::keys_stay),
         test("objects::a_paused_cluster_is_left_alone", objects::paused),
         test("routes::an_ingress_is_made_and_goes_with_the_spec", routes::ingress),
-        test("routes::an_http_route_is_made_where_the_gateway_api_is", routes::http_route),
+        alone("routes::an_http_route_is_made_where_the_gateway_api_is", routes::http_route),
         test("routes::keys_of_cookies_change_without_a_new_revision", routes::keys_of_cookies),
         test("autoscaling::an_autoscaler_comes_changes_and_goes", autoscaling::comes_changes_and_goes),
-        test("autoscaling::an_adapter_of_somebody_elses_is_left_alone", autoscaling::foreign_adapter),
-        test("monitors::monitors_are_made_where_their_kinds_are", monitors::made_where_their_kinds_are),
+        alone("autoscaling::an_adapter_of_somebody_elses_is_left_alone", autoscaling::foreign_adapter),
+        alone("monitors::monitors_are_made_where_their_kinds_are", monitors::made_where_their_kinds_are),
         test("many::clusters_are_each_written_once_and_then_left_alone", many::no_storm_of_writes),
         test("bad_input::a_missing_secret_is_named_and_mends", bad_input::missing_secret),
         test("bad_input::an_unreachable_redis_is_named_and_mends", bad_input::unreachable_redis),
@@ -80,20 +81,38 @@ type Body = Box<dyn FnOnce(Arc<Runtime>, Arc<Stage>) -> Result<()> + Send>;
 
 struct Test {
     name: &'static str,
+    alone: bool,
     body: Body,
+}
+
+/// Held for writing by a test that changes what the API server serves, for reading by the others.
+static SERVED: RwLock<()> = RwLock::new(());
+
+/// A test that changes what the API server serves.
+fn alone<F>(name: &'static str, body: impl FnOnce(Arc<Stage>) -> F + Send + 'static) -> Test
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    Test { alone: true, ..test(name, body) }
 }
 
 fn test<F>(name: &'static str, body: impl FnOnce(Arc<Stage>) -> F + Send + 'static) -> Test
 where
     F: Future<Output = Result<()>> + Send,
 {
-    Test { name, body: Box::new(move |runtime, stage| runtime.block_on(body(stage))) }
+    Test { name, alone: false, body: Box::new(move |runtime, stage| runtime.block_on(body(stage))) }
 }
 
 impl Test {
     fn trial(self, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Trial {
         let (runtime, cluster) = (runtime.clone(), cluster.clone());
         Trial::test(self.name, move || {
+            let (_alone, _beside);
+            if self.alone {
+                _alone = SERVED.write().unwrap_or_else(PoisonError::into_inner);
+            } else {
+                _beside = SERVED.read().unwrap_or_else(PoisonError::into_inner);
+            }
             let set = || {
                 let stage = Arc::new(runtime.block_on(Stage::set(&cluster, self.name))?);
                 let result = (self.body)(runtime.clone(), stage.clone());
