@@ -438,6 +438,28 @@ async fn what_is_written_here_is_read_along_and_not_once_more() {
 }
 
 #[tokio::test]
+async fn the_first_message_of_a_room_is_read_along_too() {
+    const ROOMS: usize = 200;
+    let server = RedisServer::start(&[]).await;
+    let world = on_redis(&server).await;
+    mode(&world, Mode::Notifications).await;
+    let rooms: Vec<_> = (0..ROOMS).map(|number| room(&format!("first-{number}"))).collect();
+    for room in &rooms {
+        world.log.watch(room, 1).await.unwrap();
+    }
+    let mut along = 0;
+    for (heard, room) in rooms.iter().enumerate() {
+        let before = reads(&server).await;
+        world.append(room, "first").await;
+        world.ear.hears(heard + 1).await;
+        along += usize::from(reads(&server).await == before);
+    }
+    // The first few may not have been subscribed to yet, and a sweep reads now and then.
+    assert!(along > ROOMS / 2, "{along} of {ROOMS}");
+    assert_eq!(world.ear.gaps.lock().len(), 0);
+}
+
+#[tokio::test]
 async fn what_others_write_between_ours_waits_for_no_sweep() {
     let server = RedisServer::start(&[]).await;
     let room = room("between");

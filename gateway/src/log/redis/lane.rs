@@ -189,7 +189,7 @@ impl Lane {
     /// Of the rooms to which entries are about to be written, takes those that can be read in the same breath: whatever
     /// is in them by then is read, so the notification of each of these entries tells nothing. As many notifications of
     /// such a room as entries are written are passed over, whosever they are: all of them come, in the order of the
-    /// entries, so one that is not passed over comes after the last entry that was not read.
+    /// entries, so one that is not passed over comes after the last entry that was not read. See [`Hand::apart`].
     pub(super) fn take_along<'a>(&self, written: impl IntoIterator<Item = &'a RoomId>) -> Hand<'_> {
         let mut rooms = self.rooms.lock();
         let Rooms { watched, dirty, .. } = &mut *rooms;
@@ -199,7 +199,7 @@ impl Lane {
         }
         let take = |(room, count): (&RoomId, u32)| {
             let watch = watched.get_mut(room)?;
-            let at_rest = watch.followed && !watch.in_hand && !watch.suspect && watch.position.id != EntryId::ZERO;
+            let at_rest = watch.followed && !watch.in_hand && !watch.suspect;
             if !at_rest || dirty.contains(room) {
                 return None;
             }
@@ -207,7 +207,9 @@ impl Lane {
             watch.own = watch.own.saturating_add(count);
             Some((room.clone(), *watch))
         };
-        Hand { rooms: counts.into_iter().filter_map(take).collect(), lane: self }
+        let mut rooms: Vec<_> = counts.into_iter().filter_map(take).collect();
+        rooms.sort_unstable_by_key(|(_, watch)| watch.has_read_nothing());
+        Hand { rooms, lane: self }
     }
 
     pub(super) fn not_read(&self, room: &RoomId) {
@@ -240,11 +242,21 @@ impl Watch {
     fn new(token: Token, position: Position) -> Self {
         Self { token, position, renew_at: 0, suspect: false, in_hand: false, followed: false, own: 0 }
     }
+
+    /// There is no entry whose presence could prove that nothing was trimmed.
+    fn has_read_nothing(&self) -> bool {
+        self.position.id == EntryId::ZERO
+    }
 }
 
 impl Hand<'_> {
     pub(super) fn rooms(&self) -> &[(RoomId, Watch)] {
         &self.rooms
+    }
+
+    /// Of rooms that were taken along: those of which an entry was read, and those of which none was.
+    pub(super) fn apart(&self) -> (&[(RoomId, Watch)], &[(RoomId, Watch)]) {
+        self.rooms.split_at(self.rooms.partition_point(|(_, watch)| !watch.has_read_nothing()))
     }
 }
 
@@ -307,11 +319,26 @@ mod tests {
         assert_eq!(along(), 1);
         lane.unfollow(|_| true);
         assert_eq!(along(), 0, "what others write is not told");
-        lane.insert(&a, 2, Position::START);
-        lane.follow(&a);
-        dirty(&lane, 1);
-        assert_eq!(along(), 0, "there is no entry that could prove anything");
         assert_eq!(lane.take_along([&room("unknown")]).rooms().len(), 0);
+    }
+
+    #[test]
+    fn rooms_of_which_nothing_was_read_yet_are_taken_along_apart() {
+        let lane = Lane::default();
+        let rooms = ["a", "b", "c", "d"].map(room);
+        for (number, room) in rooms.iter().enumerate() {
+            lane.insert(room, 1, if number % 2 == 0 { Position::START } else { at(0) });
+            lane.follow(room);
+        }
+        dirty(&lane, 4);
+        let hand = lane.take_along(&rooms);
+        let names = |rooms: &[(RoomId, Watch)]| {
+            let mut names: Vec<_> = rooms.iter().map(|(room, _)| room.as_str().to_owned()).collect();
+            names.sort();
+            names
+        };
+        let (known, fresh) = hand.apart();
+        assert_eq!((names(known), names(fresh)), (vec!["b".into(), "d".into()], vec!["a".into(), "c".into()]));
     }
 
     #[test]

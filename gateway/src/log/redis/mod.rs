@@ -38,8 +38,9 @@ use crate::config::{InForce, Shared, Trim};
 use crate::entry::{Entry, EntryId, Text};
 use crate::error::LogError;
 use crate::idempotency::IdempotencyKey;
-use crate::log::continuity::Position;
+use crate::log::continuity::{self, Position};
 use crate::metrics::Metrics;
+use crate::protocol::Reason;
 use crate::room::RoomId;
 
 pub use address::{Address, AddressError};
@@ -175,20 +176,27 @@ impl Inner {
         }
     }
 
-    /// Entries of a room, and then its state: what the state proves to be present was present for the read.
-    async fn read_with_state(
+    /// Asks for entries of a room, and then for its state: what the state proves to be present was present for the read.
+    fn with_state(&self, room: &RoomId, after: EntryId, limit: usize) -> [(u16, Cmd); 2] {
+        let slot = self.servers.group(&self.keys.stream(room));
+        [(slot, self.range(room, after, limit)), (slot, self.info(room))]
+    }
+
+    /// The entries and the state that `replies` are about next: those to [`Inner::with_state`].
+    fn read_with_state(
         &self,
         room: &RoomId,
-        after: EntryId,
-        limit: usize,
+        replies: &mut impl Iterator<Item = Result<Value, LogError>>,
     ) -> Result<(Vec<Found>, Option<StreamState>), LogError> {
-        let slot = self.servers.group(&self.keys.stream(room));
-        let commands = vec![(slot, self.range(room, after, limit)), (slot, self.info(room))];
-        let mut replies = self.servers.many(Way::Reads, commands).await.into_iter();
         let (Some(entries), Some(state)) = (replies.next(), replies.next()) else {
             return Err(LogError::Refused("Redis did not answer every command".into()));
         };
         Ok((codec::entries(entries?), self.read_state(room, state)?))
+    }
+
+    /// Whether a reader of a room that stands at `at` has missed nothing, now that its stream is `state`.
+    fn check(&self, room: &RoomId, at: Position, state: Option<&StreamState>) -> Result<(), Reason> {
+        continuity::check(at, state, self.config().idle_ttl_ms(room.as_str()), clock::now())
     }
 
     async fn trim(&self, room: &RoomId, trim: &Trim, now: Millis) -> Result<u64, LogError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use redis::Value;
 use tokio::time::Instant;
 
 use super::codec::Found;
@@ -14,7 +15,6 @@ use super::link::{self, Way};
 use super::round::Round;
 use super::xread::{self, Read, Xread};
 use super::{Inner, Position, errors};
-use crate::clock;
 use crate::entry::EntryId;
 use crate::error::LogError;
 use crate::log::{Mode, continuity};
@@ -163,8 +163,13 @@ impl Reader {
                 }
             }
         });
+        let ask = |(room, watch): &(&RoomId, &Watch)| self.inner.with_state(room, watch.position.id, limit);
+        let commands: Vec<_> = doubtful.iter().flat_map(ask).collect();
+        let replies =
+            if commands.is_empty() { Vec::new() } else { self.inner.servers.many(Way::Reads, commands).await };
+        let mut replies = replies.into_iter();
         for (room, watch) in doubtful {
-            match self.take_with_care(room, watch, limit).await {
+            match self.take_with_care(room, watch, limit, &mut replies) {
                 Ok(count) => read += count,
                 Err(error) if errors::is_no_stream(&error) => self.not_a_stream(room, watch),
                 Err(error) => failed.push((room.clone(), error)),
@@ -174,13 +179,18 @@ impl Reader {
         failed
     }
 
-    /// The last entry that was read is gone, or there was none, or entries may have been lost. Looks at the stream to
-    /// see what else is gone.
-    async fn take_with_care(&self, room: &RoomId, watch: &Watch, limit: usize) -> Result<usize, LogError> {
+    /// The last entry that was read is gone, or there was none, or entries may have been lost. Looks at the state of the
+    /// stream to see what else is gone.
+    fn take_with_care(
+        &self,
+        room: &RoomId,
+        watch: &Watch,
+        limit: usize,
+        replies: &mut impl Iterator<Item = Result<Value, LogError>>,
+    ) -> Result<usize, LogError> {
         let at = watch.position;
-        let (entries, state) = self.inner.read_with_state(room, at.id, limit).await?;
-        let idle_ttl = self.inner.config().idle_ttl_ms(room.as_str());
-        let reason = match continuity::check(at, state.as_ref(), idle_ttl, clock::now()) {
+        let (entries, state) = self.inner.read_with_state(room, replies)?;
+        let reason = match self.inner.check(room, at, state.as_ref()) {
             Err(reason) => reason,
             Ok(()) if watch.suspect => Reason::Reset,
             Ok(()) => return Ok(self.inner.deliver(room, watch, at, entries, limit)),

@@ -9,7 +9,8 @@ use redis::{Cmd, Value};
 use tokio::sync::mpsc;
 
 use super::Inner;
-use super::lane::Hand;
+use super::codec::Found;
+use super::lane::{Hand, Watch};
 use super::link::Way;
 use super::xread::{self, Read, Xread};
 use crate::clock::Millis;
@@ -49,14 +50,18 @@ async fn write(inner: &Arc<Inner>, lane: usize, batch: &mut Vec<Append>) {
         add(inner, &mut commands, append);
     }
     let hand = inner.table.lanes()[lane].take_along(counted(inner, batch));
-    let (xread, limit) = (Xread::new(inner, hand.rooms()), xread::limit(hand.rooms().len()));
+    let (known, fresh) = hand.apart();
+    let (xread, limit) = (Xread::new(inner, known), xread::limit(hand.rooms().len()));
     let writing = commands.len();
     commands.extend(xread.commands(limit + 1, xread::with_proof));
+    let proven = commands.len();
+    commands.extend(fresh.iter().flat_map(|(room, watch)| inner.with_state(room, watch.position.id, limit)));
     let mut span = inner.metrics.traces.root("redis append");
     span.set("db.system.name", "redis");
     span.count("db.operation.batch.size", batch.len());
     let mut results = inner.servers.many(Way::Commands, commands).await;
     drop(span);
+    let mut whole = results.split_off(proven.min(results.len())).into_iter();
     let mut read = xread.read(results.split_off(writing.min(results.len())));
     let mut results = results.into_iter();
     inner.feed.together(&mut || {
@@ -71,7 +76,7 @@ async fn write(inner: &Arc<Inner>, lane: usize, batch: &mut Vec<Append>) {
             }
             append.answer.give(result);
         }
-        take(inner, &hand, &mut read, limit, &written);
+        take(inner, &hand, (&mut read, &mut whole), limit, &written);
     });
 }
 
@@ -89,19 +94,33 @@ fn note(written: &mut Written, room: RoomId, id: Option<EntryId>) {
     written.entry(room).and_modify(|last| *last = id.filter(|_| last.is_some())).or_insert(id);
 }
 
-/// Delivers what was read along with the writing. Where that does not end with what was written, or proves nothing, the
-/// reader looks after it.
-fn take(inner: &Arc<Inner>, hand: &Hand<'_>, read: &mut Read, limit: usize, written: &Written) {
+/// Delivers what was read along with the writing: of rooms of which an entry was read before, from there on; of others,
+/// all there is and the state of the stream. Where that does not end with what was written, or proves nothing, the reader
+/// looks after it.
+fn take(
+    inner: &Arc<Inner>,
+    hand: &Hand<'_>,
+    (read, whole): (&mut Read, &mut impl Iterator<Item = Result<Value, LogError>>),
+    limit: usize,
+    written: &Written,
+) {
     let mut count = 0;
-    for (room, watch) in hand.rooms() {
-        let entries = read.streams.remove(&inner.keys.stream(room)).unwrap_or_default();
-        let reached = entries.last().map(|last| last.entry.id);
-        let all_there = written.get(room).copied().flatten().is_some_and(|last| reached >= Some(last));
-        let proven = xread::proven(watch, entries);
-        if !all_there || proven.is_none() {
+    let mut deliver = |room: &RoomId, watch: &Watch, proven: Option<Vec<Found>>| {
+        let reached = proven.as_ref().and_then(|entries| entries.last()).map(|last| last.entry.id);
+        if !written.get(room).copied().flatten().is_some_and(|last| reached >= Some(last)) {
             inner.table.not_read(room);
         }
         count += proven.map_or(0, |entries| inner.deliver(room, watch, watch.position, entries, limit));
+    };
+    let (known, fresh) = hand.apart();
+    for (room, watch) in known {
+        let entries = read.streams.remove(&inner.keys.stream(room)).unwrap_or_default();
+        deliver(room, watch, xread::proven(watch, entries));
+    }
+    for (room, watch) in fresh {
+        let found = inner.read_with_state(room, whole).ok();
+        let all = found.filter(|(_, state)| inner.check(room, watch.position, state.as_ref()).is_ok());
+        deliver(room, watch, all.map(|(entries, _)| entries));
     }
     if !hand.rooms().is_empty() {
         inner.metrics.redis_read(hand.rooms().len(), count);
