@@ -48,10 +48,13 @@ pub(super) struct Watch {
     own: u32,
 }
 
-/// Rooms that are being read by whoever has this, and where each stood. Nobody else reads them until it is dropped.
+/// A room, and where its reader stood.
+pub(super) type Stood = (RoomId, Watch);
+
+/// Rooms that are being read by whoever has this. Nobody else reads them until it is dropped.
 pub(super) struct Hand<'a> {
     lane: &'a Lane,
-    rooms: Vec<(RoomId, Watch)>,
+    rooms: Vec<Stood>,
 }
 
 impl Lane {
@@ -219,7 +222,7 @@ impl Lane {
         self.mark(room.as_str());
     }
 
-    fn put_back(&self, taken: &[(RoomId, Watch)]) {
+    fn put_back(&self, taken: &[Stood]) {
         let mut rooms = self.rooms.lock();
         let Rooms { watched, dirty, .. } = &mut *rooms;
         let mut news = false;
@@ -250,12 +253,12 @@ impl Watch {
 }
 
 impl Hand<'_> {
-    pub(super) fn rooms(&self) -> &[(RoomId, Watch)] {
+    pub(super) fn rooms(&self) -> &[Stood] {
         &self.rooms
     }
 
     /// Of rooms that were taken along: those of which an entry was read, and those of which none was.
-    pub(super) fn apart(&self) -> (&[(RoomId, Watch)], &[(RoomId, Watch)]) {
+    pub(super) fn apart(&self) -> (&[Stood], &[Stood]) {
         self.rooms.split_at(self.rooms.partition_point(|(_, watch)| !watch.has_read_nothing()))
     }
 }
@@ -332,7 +335,7 @@ mod tests {
         }
         dirty(&lane, 4);
         let hand = lane.take_along(&rooms);
-        let names = |rooms: &[(RoomId, Watch)]| {
+        let names = |rooms: &[Stood]| {
             let mut names: Vec<_> = rooms.iter().map(|(room, _)| room.as_str().to_owned()).collect();
             names.sort();
             names

@@ -129,6 +129,9 @@ async fn care(inner: Arc<Inner>, mut happened: mpsc::UnboundedReceiver<Event>) {
     }
 }
 
+/// Entries of a room, and then the state of its stream.
+type Whole = (Vec<Found>, Option<StreamState>);
+
 impl Inner {
     fn config(&self) -> Arc<InForce> {
         self.settings.load_full()
@@ -187,7 +190,7 @@ impl Inner {
         &self,
         room: &RoomId,
         replies: &mut impl Iterator<Item = Result<Value, LogError>>,
-    ) -> Result<(Vec<Found>, Option<StreamState>), LogError> {
+    ) -> Result<Whole, LogError> {
         let (Some(entries), Some(state)) = (replies.next(), replies.next()) else {
             return Err(LogError::Refused("Redis did not answer every command".into()));
         };

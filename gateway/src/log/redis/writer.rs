@@ -107,7 +107,7 @@ fn take(
     let mut count = 0;
     let mut deliver = |room: &RoomId, watch: &Watch, proven: Option<Vec<Found>>| {
         let reached = proven.as_ref().and_then(|entries| entries.last()).map(|last| last.entry.id);
-        if !written.get(room).copied().flatten().is_some_and(|last| reached >= Some(last)) {
+        if written.get(room).copied().flatten().is_none_or(|last| reached < Some(last)) {
             inner.table.not_read(room);
         }
         count += proven.map_or(0, |entries| inner.deliver(room, watch, watch.position, entries, limit));
