@@ -107,12 +107,8 @@ impl Test {
     fn trial(self, runtime: &Arc<Runtime>, cluster: &Arc<TestCluster>) -> Trial {
         let (runtime, cluster) = (runtime.clone(), cluster.clone());
         Trial::test(self.name, move || {
-            let (_alone, _beside);
-            if self.alone {
-                _alone = SERVED.write().unwrap_or_else(PoisonError::into_inner);
-            } else {
-                _beside = SERVED.read().unwrap_or_else(PoisonError::into_inner);
-            }
+            let _alone = self.alone.then(|| SERVED.write().unwrap_or_else(PoisonError::into_inner));
+            let _beside = (!self.alone).then(|| SERVED.read().unwrap_or_else(PoisonError::into_inner));
             let set = || {
                 let stage = Arc::new(runtime.block_on(Stage::set(&cluster, self.name))?);
                 let result = (self.body)(runtime.clone(), stage.clone());

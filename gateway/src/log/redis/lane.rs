@@ -247,7 +247,7 @@ impl Watch {
     }
 
     /// There is no entry whose presence could prove that nothing was trimmed.
-    fn has_read_nothing(&self) -> bool {
+    pub(super) fn has_read_nothing(&self) -> bool {
         self.position.id == EntryId::ZERO
     }
 }

@@ -185,7 +185,7 @@ impl Inner {
         [(slot, self.range(room, after, limit)), (slot, self.info(room))]
     }
 
-    /// The entries and the state that `replies` are about next: those to [`Inner::with_state`].
+    /// What the next two replies say, which are those to [`Inner::with_state`].
     fn read_with_state(
         &self,
         room: &RoomId,

@@ -140,7 +140,7 @@ impl Reader {
     }
 
     fn not_a_stream(&self, room: &RoomId, watch: &Watch) {
-        if watch.position.id != EntryId::ZERO && self.inner.table.advance(room, watch.token, Position::START) {
+        if !watch.has_read_nothing() && self.inner.table.advance(room, watch.token, Position::START) {
             self.inner.metrics.odd_entry("not_a_stream");
             self.inner.feed.gap(room, watch.token, Reason::Vanished, EntryId::ZERO);
         }

@@ -47,7 +47,7 @@ pub(super) fn proven(watch: &Watch, mut entries: Vec<Found>) -> Option<Vec<Found
     if watch.suspect {
         return None;
     }
-    if at == EntryId::ZERO && entries.is_empty() {
+    if watch.has_read_nothing() && entries.is_empty() {
         return Some(entries);
     }
     let comes_again = entries.first().is_some_and(|first| first.entry.id == at);
