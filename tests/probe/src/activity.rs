@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::report::{Detail, Latency, Moves, Spread};
+use crate::report::{Breaks, Detail, Latency, Moves, Spread};
 
 /// Milliseconds (with fractions) since the Unix epoch.
 pub type Millis = f64;
@@ -50,6 +50,8 @@ pub struct Activity {
     pub without_notice: u64,
     /// Drained connections that were closed at the deadline.
     pub forced: u64,
+    /// Connections that ended while they served their session, by what ended them.
+    pub breaks: Breaks,
     /// Connections that could not be established.
     pub connect_errors: u64,
 }
@@ -64,6 +66,7 @@ impl Activity {
             resyncs: 0,
             without_notice: 0,
             forced: 0,
+            breaks: Breaks::new(),
             connect_errors: 0,
         }
     }
@@ -79,6 +82,7 @@ impl Activity {
     /// The session has no connection.
     pub fn disconnected(&mut self, session: usize, code: Option<u16>, announced: bool, now: Millis) {
         self.sessions[session].broken_at.get_or_insert(now);
+        *self.breaks.entry(code.map_or_else(|| "none".to_owned(), |code| code.to_string())).or_default() += 1;
         match (announced, code) {
             (false, _) => self.without_notice += 1,
             (true, Some(1012)) => self.forced += 1,

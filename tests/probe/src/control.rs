@@ -44,6 +44,8 @@ pub struct Status {
     pub received: u64,
     /// Changes of connection so far.
     pub moves: u64,
+    /// Connections that ended while they served their session, by the close code.
+    pub breaks: crate::report::Breaks,
     /// The last thing that went wrong, in words.
     pub last_error: Option<String>,
 }
@@ -73,6 +75,7 @@ impl Control {
             published: recorder.checker.rooms().iter().map(crate::ledger::Ledger::published).sum(),
             received: recorder.checker.received(),
             moves: recorder.activity.moves().total,
+            breaks: recorder.activity.breaks.clone(),
             last_error: recorder.last_error.clone(),
         }
     }

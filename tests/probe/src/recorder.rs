@@ -112,6 +112,7 @@ impl Recorder {
             gap_p99_ms: gaps.p99,
             gap_ms: gaps,
             peak_reconnects_per_second: self.activity.peak_reconnects(),
+            breaks: self.activity.breaks.clone(),
             connect_errors: self.activity.connect_errors,
             latency_ms: self.activity.latency(),
             duration_seconds: seconds,

@@ -1,6 +1,6 @@
 //! What a run came to: as data (JSON) and as a table for people.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ pub struct Latency {
 
 /// How often each value comes, ascending by value.
 pub type Counts = Vec<(u64, u64)>;
+
+/// Connections that ended while they served their session, by the close code; `none` where there was none.
+pub type Breaks = BTreeMap<String, u64>;
 
 /// What the summary is made of, so that the reports of several probes can be made one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +107,9 @@ pub struct Report {
     pub gap_ms: Spread,
     /// Most reconnects and moves within one second.
     pub peak_reconnects_per_second: u64,
+    /// Connections that ended while they served their session, by the close code; a move ends none.
+    #[serde(default)]
+    pub breaks: Breaks,
     /// Connections that could not be established.
     pub connect_errors: u64,
     /// Delays of messages.
@@ -179,11 +185,18 @@ impl Report {
             ("peak reconnects", format!("{} in one second", self.peak_reconnects_per_second)),
             ("disconnects without notice", self.disconnects_without_notice.to_string()),
             ("forced closes", self.forced.to_string()),
+            ("breaks by close code", words(&self.breaks)),
             ("connect errors", self.connect_errors.to_string()),
             ("gap per session", format!("p50 {} ms, p99 {} ms, longest {} ms", gap.p50, gap.p99, gap.max)),
             ("latency", format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", latency.p50, latency.p99, latency.max)),
         ]
     }
+}
+
+/// In one line.
+fn words(breaks: &Breaks) -> String {
+    let each: Vec<_> = breaks.iter().map(|(code, count)| format!("{count} with {code}")).collect();
+    if each.is_empty() { "0".to_owned() } else { each.join(", ") }
 }
 
 #[cfg(test)]
@@ -210,6 +223,7 @@ mod tests {
             gap_p99_ms: 12,
             gap_ms: Spread { p50: 3, p99: 12, max: 12 },
             peak_reconnects_per_second: 2,
+            breaks: Breaks::from([("4408".to_owned(), 3), ("none".to_owned(), 1)]),
             connect_errors: 0,
             latency_ms: Latency { p50: 0.5, p99: 2.0, max: 12.25 },
             duration_seconds: 3.5,
@@ -241,6 +255,7 @@ mod tests {
             "gapP99Ms",
             "gapMs",
             "peakReconnectsPerSecond",
+            "breaks",
             "connectErrors",
             "latencyMs",
             "durationSeconds",
@@ -249,7 +264,7 @@ mod tests {
         ] {
             assert!(json.get(key).is_some(), "{key}");
         }
-        assert_eq!(json.as_object().unwrap().len(), 23);
+        assert_eq!(json.as_object().unwrap().len(), 24);
         assert_eq!(json["moves"]["max"], 1);
         assert_eq!(json["verdict"], "failed");
         assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report());
@@ -259,6 +274,7 @@ mod tests {
     fn the_table_tells_the_verdict_and_the_examples() {
         let text = report().to_string();
         assert!(text.contains("lost                        1\n"), "{text}");
+        assert!(text.contains("breaks by close code        3 with 4408, 1 with none\n"), "{text}");
         assert!(text.contains("! session 1, room 0: 1 lost\n  FAILED\n"), "{text}");
     }
 }

@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde::Deserialize;
 use serde_json::json;
 use wscluster_probe::Report;
+use wscluster_probe::report::Breaks;
 
 use super::{Deadline, until, wait_for};
 
@@ -66,6 +67,9 @@ pub struct ProbeStatus {
     /// Moves so far.
     #[serde(default)]
     pub moves: u64,
+    /// Connections that ended while they served their session, by the close code.
+    #[serde(default)]
+    pub breaks: Breaks,
     /// The last error of a connection or of publishing.
     #[serde(default)]
     pub last_error: Option<String>,

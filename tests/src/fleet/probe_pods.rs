@@ -76,12 +76,15 @@ fn sum(all: &[ProbeStatus]) -> ProbeStatus {
         published: total(|status| status.published),
         received: total(|status| status.received),
         moves: total(|status| status.moves),
+        breaks: merge::breaks(all.iter().map(|status| &status.breaks)),
         last_error: all.iter().find_map(|status| status.last_error.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wscluster_probe::report::Breaks;
+
     use super::*;
 
     fn plan(sessions: u32, rooms: u32, rate: u32) -> ProbePlan {
@@ -125,6 +128,7 @@ mod tests {
             published: 1,
             received: 1,
             moves: 0,
+            breaks: Breaks::new(),
             last_error: None,
         };
         assert_eq!(sum(&[status("running"), status("connecting")]).phase, "connecting");
