@@ -14,7 +14,7 @@ use crate::cache::Lock;
 /// Takes an instance down; says whether there was anything.
 pub(super) fn down(instance: &Instance) -> Result<bool> {
     let layout = Layout::of(instance);
-    let lock = Lock::take(&layout.lock(), || eprintln!("  another run is busy with {instance}; waiting for it"))?;
+    let lock = Lock::take(&layout.lock(), || eprintln!("  {instance} is being started or taken down; waiting"))?;
     let was_there = layout.root().exists() || !processes::of(&layout).is_empty();
     remove(&layout)?;
     lock.remove();
