@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::report::{Breaks, Detail, Latency, Moves, Spread};
+use crate::breaks::Breaks;
+use crate::report::{Detail, Latency, Moves, Spread};
 
 /// Milliseconds (with fractions) since the Unix epoch.
 pub type Millis = f64;
@@ -66,7 +67,7 @@ impl Activity {
             resyncs: 0,
             without_notice: 0,
             forced: 0,
-            breaks: Breaks::new(),
+            breaks: Breaks::default(),
             connect_errors: 0,
         }
     }
@@ -82,7 +83,7 @@ impl Activity {
     /// The session has no connection.
     pub fn disconnected(&mut self, session: usize, code: Option<u16>, announced: bool, now: Millis) {
         self.sessions[session].broken_at.get_or_insert(now);
-        *self.breaks.entry(code.map_or_else(|| "none".to_owned(), |code| code.to_string())).or_default() += 1;
+        self.breaks.count(code);
         match (announced, code) {
             (false, _) => self.without_notice += 1,
             (true, Some(1012)) => self.forced += 1,
@@ -180,6 +181,7 @@ mod tests {
             activity.disconnected(0, code, announced, 0.0);
         }
         assert_eq!((activity.forced, activity.without_notice), (1, 2));
+        assert_eq!(activity.breaks.to_string(), "1 with 1000, 2 with 1012, 2 with none");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{report::Report, shared::Shared};
+use crate::{breaks::Breaks, report::Report, shared::Shared};
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Status {
     /// Changes of connection so far.
     pub moves: u64,
     /// Connections that ended while they served their session, by the close code.
-    pub breaks: crate::report::Breaks,
+    pub breaks: Breaks,
     /// The last thing that went wrong, in words.
     pub last_error: Option<String>,
 }

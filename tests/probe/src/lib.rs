@@ -1,11 +1,12 @@
 //! Holds real sessions through any change to a fleet and proves that nothing was lost.
 //!
-//! Pure: [`checker`], [`ledger`], [`activity`], [`recorder`], [`report`], [`merge`], [`schedule`], [`payload`]. They are fed what
+//! Pure: [`checker`], [`ledger`], [`activity`], [`breaks`], [`recorder`], [`report`], [`merge`], [`schedule`], [`payload`]. They are fed what
 //! happened, with the time it happened at. IO: [`sessions`], [`publisher`], [`control`], and [`run`], which wires them.
 //! [`affinity`] is a proof of its own: that clients come back to the gateway that they were on.
 
 pub mod activity;
 pub mod affinity;
+pub mod breaks;
 pub mod checker;
 pub mod clock;
 pub mod control;

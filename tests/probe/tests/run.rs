@@ -97,6 +97,7 @@ async fn a_break_is_counted_but_is_no_violation() {
     let report = running.finish().await;
     assert_eq!(report.verdict, Verdict::Ok, "{report}");
     assert_eq!((report.disconnects_without_notice, report.moves.total), (1, 1), "{report}");
+    assert_eq!(report.breaks.to_string(), "1 with none", "{report}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde::Deserialize;
 use serde_json::json;
 use wscluster_probe::Report;
-use wscluster_probe::report::Breaks;
+use wscluster_probe::breaks::Breaks;
 
 use super::{Deadline, until, wait_for};
 

@@ -76,15 +76,13 @@ fn sum(all: &[ProbeStatus]) -> ProbeStatus {
         published: total(|status| status.published),
         received: total(|status| status.received),
         moves: total(|status| status.moves),
-        breaks: merge::breaks(all.iter().map(|status| &status.breaks)),
+        breaks: all.iter().map(|status| &status.breaks).sum(),
         last_error: all.iter().find_map(|status| status.last_error.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use wscluster_probe::report::Breaks;
-
     use super::*;
 
     fn plan(sessions: u32, rooms: u32, rate: u32) -> ProbePlan {
@@ -128,10 +126,11 @@ mod tests {
             published: 1,
             received: 1,
             moves: 0,
-            breaks: Breaks::new(),
+            breaks: [Some(4408)].into_iter().collect(),
             last_error: None,
         };
         assert_eq!(sum(&[status("running"), status("connecting")]).phase, "connecting");
-        assert_eq!((sum(&[status("running"), status("running")]).connected), 10);
+        let all = sum(&[status("running"), status("running")]);
+        assert_eq!((all.connected, all.breaks.to_string().as_str()), (10, "2 with 4408"));
     }
 }

@@ -122,7 +122,8 @@ async fn follow(
             ticks.tick().await;
             // A busy machine may leave a question unanswered.
             let Ok(status) = probes.status().await else { continue };
-            step.update(&so_far(&status));
+            let ProbeStatus { connected, received, moves, breaks, .. } = &status;
+            step.update(&format!("{connected} connected, {received} received, {moves} moves, breaks: {breaks}"));
             let done = wanted(&status);
             last = Some(status);
             if done {
@@ -138,13 +139,6 @@ async fn follow(
     outcome.with_context(|| format!("could not {what}; the probes last said {last:?}"))?;
     step.done();
     Ok(())
-}
-
-/// In one line.
-fn so_far(status: &ProbeStatus) -> String {
-    let ProbeStatus { connected, received, moves, breaks, .. } = status;
-    let broken: Vec<_> = breaks.iter().map(|(code, count)| format!(", {count} broken with {code}")).collect();
-    format!("{connected} connected, {received} received, {moves} moves{}", broken.concat())
 }
 
 /// How far everything is.
